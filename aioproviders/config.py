@@ -1,0 +1,245 @@
+"""What every provider is configured with: `ProviderConfig` and its parts.
+
+All models here are frozen in depth, refuse unknown fields and never show a secret.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, NoReturn, Self
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from aioproviders.errors import ConfigurationWarning
+from aioproviders.redaction import MASK, Redactor, is_secret_key
+
+__all__ = [
+    "CircuitBreakerConfig",
+    "Milliseconds",
+    "OperationConfig",
+    "ProviderConfig",
+    "RetryBudgetConfig",
+    "Settings",
+]
+
+Milliseconds = Annotated[int, Field(gt=0)]
+"""A duration in whole milliseconds, above zero."""
+
+_URL_REDACTOR = Redactor()
+
+
+class _FrozenDict(dict[Any, Any]):
+    """A dict that can be read and copied, not changed."""
+
+    def _refuse(self, *_: Any, **__: Any) -> NoReturn:
+        raise TypeError("a provider's config is frozen; make a new one with model_copy(update=…)")
+
+    __setitem__ = __delitem__ = __ior__ = _refuse  # type: ignore[assignment]  # the point of the class
+    clear = pop = popitem = setdefault = update = _refuse  # type: ignore[assignment]  # likewise
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (dict(self),)
+
+
+class _FrozenList(list[Any]):
+    """A list that can be read and copied, not changed."""
+
+    def _refuse(self, *_: Any, **__: Any) -> NoReturn:
+        raise TypeError("a provider's config is frozen; make a new one with model_copy(update=…)")
+
+    __setitem__ = __delitem__ = __iadd__ = __imul__ = _refuse  # type: ignore[assignment]  # the point of the class
+    append = clear = extend = insert = pop = remove = reverse = sort = _refuse  # type: ignore[assignment]  # likewise
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (list(self),)
+
+
+def _freeze(value: Any) -> Any:
+    if isinstance(value, dict):
+        return _FrozenDict({key: _freeze(item) for key, item in value.items()})
+    if isinstance(value, list):
+        return _FrozenList(map(_freeze, value))
+    if isinstance(value, tuple) and type(value) is tuple:
+        return tuple(map(_freeze, value))
+    if isinstance(value, set):
+        return frozenset(value)
+    return value
+
+
+class Settings(BaseModel):
+    """Base of every config model: frozen in depth, no unknown fields, no secrets shown."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        hide_input_in_errors=True,
+        validate_default=True,
+        ser_json_inf_nan="constants",
+    )
+
+    @model_validator(mode="after")
+    def _freeze_in_depth(self) -> Self:
+        for name, value in self.__dict__.items():
+            self.__dict__[name] = _freeze(value)
+        return self
+
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        for name, value in super().__repr_args__():
+            hidden = name is not None and is_secret_key(name) and isinstance(value, str) and "://" not in value
+            yield name, MASK if hidden else _shown(value)
+
+
+def _shown(value: Any) -> Any:
+    """Return `value` fit for a `repr`: strings, keys and nested containers without secrets."""
+    if isinstance(value, (str, Mapping, list, tuple, set, frozenset)):
+        return _URL_REDACTOR.value(value)
+    return value
+
+
+class OperationConfig(Settings):
+    """What one method does differently from the rest of its provider; None keeps the provider's own."""
+
+    timeout_ms: Milliseconds | None = None
+    retry_attempts: Annotated[int, Field(ge=1)] | None = None
+    deadline_ms: Milliseconds | None = None
+    backoff_initial_ms: Milliseconds | None = None
+    backoff_max_ms: Milliseconds | None = None
+    retry_after_max_ms: Annotated[int, Field(ge=0)] | None = None
+
+
+class CircuitBreakerConfig(Settings):
+    """When to stop calling a side that is down.
+
+    It opens when, of at least `minimum_calls` attempts within `window_ms`, the share of failures
+    reaches `failure_ratio`; after `open_ms` one probe is let through, and decides.
+    """
+
+    failure_ratio: Annotated[float, Field(gt=0, le=1)] = 0.5
+    minimum_calls: Annotated[int, Field(ge=1)] = 10
+    window_ms: Milliseconds = 30_000
+    open_ms: Milliseconds = 10_000
+
+
+class RetryBudgetConfig(Settings):
+    """How many retries all calls of a provider may make together.
+
+    Each call earns `ratio` of a retry. `floor` retries are free, and come back within `window_ms`,
+    so that a provider that is seldom called can still retry.
+    """
+
+    ratio: Annotated[float, Field(ge=0, le=1)] = 0.2
+    floor: Annotated[int, Field(ge=0)] = 10
+    window_ms: Milliseconds = 60_000
+
+
+class ProviderConfig(Settings):
+    """Base configuration of all providers; a driver's own config adds its fields to these.
+
+    Attributes:
+        name: What the provider is called in logs, errors and the registry.
+        version: Version of what is provided; drivers may give it a sharper meaning.
+        enabled: False keeps it in the registry, not started, and reported as disabled.
+        timeout_ms: Limit of ONE attempt.
+        retry_attempts: Attempts in all, the first included; 1 means no retry.
+        deadline_ms: Limit of the whole call, with waiting and backoff; None sets no limit of its own.
+        backoff_initial_ms: Longest wait before the first retry; it doubles each time, with full jitter.
+        backoff_max_ms: Longest wait of the backoff.
+        retry_after_max_ms: The longest ``Retry-After`` that is waited for.
+        max_concurrency: Calls in flight; None is unlimited.
+        circuit_breaker: None for none.
+        retry_budget: None for no limit over all calls.
+        operations: Overrides per method, such as ``{"deploy": {"timeout_ms": 60000}}``.
+        depends_on: Names, in the registry, of the providers to start first.
+        tags: Labels to select by in a health sweep.
+    """
+
+    name: Annotated[str, Field(min_length=1)]
+    version: Annotated[str, Field(min_length=1)]
+    enabled: bool = True
+    timeout_ms: int = 5000
+    retry_attempts: int = 3
+    deadline_ms: int | None = None
+    backoff_initial_ms: int = 100
+    backoff_max_ms: int = 10_000
+    retry_after_max_ms: int = 30_000
+    max_concurrency: int | None = None
+    circuit_breaker: CircuitBreakerConfig | None = None
+    retry_budget: RetryBudgetConfig | None = RetryBudgetConfig()
+    operations: Mapping[str, OperationConfig] = {}
+    depends_on: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+
+    # Validators, not constraints in the annotations: a driver that gives a field another default
+    # (`timeout_ms: int = 10000`) redefines it, and would lose those.
+    @field_validator(
+        "timeout_ms", "deadline_ms", "retry_attempts", "backoff_initial_ms", "backoff_max_ms", "max_concurrency"
+    )
+    @classmethod
+    def _at_least_one(cls, value: int | None) -> int | None:
+        if value is not None and value < 1:
+            raise ValueError("should be 1 or more")
+        return value
+
+    @field_validator("retry_after_max_ms")
+    @classmethod
+    def _not_negative(cls, value: int) -> int:
+        if value < 0:
+            raise ValueError("should be 0 or more")
+        return value
+
+    @field_validator(
+        "timeout_ms",
+        "deadline_ms",
+        "retry_attempts",
+        "backoff_initial_ms",
+        "backoff_max_ms",
+        "retry_after_max_ms",
+        "max_concurrency",
+        mode="before",
+    )
+    @classmethod
+    def _no_boolean(cls, value: Any) -> Any:
+        if isinstance(value, bool):
+            raise ValueError("should be a whole number, not true or false")  # noqa: TRY004 - pydantic collects ValueErrors
+        return value
+
+    @model_validator(mode="after")
+    def _warn_of_conflicts(self) -> Self:
+        if os.environ.get("LOG_SILENT") != "1":
+            for conflict in self.conflicts():
+                warnings.warn(f"{self.name}: {conflict}", ConfigurationWarning, stacklevel=2)
+        return self
+
+    def conflicts(self) -> list[str]:
+        """Say, a line each, which fields can't all take effect together."""
+        found = []
+        for where, policy in [("", self), *((f"operations.{name}: ", item) for name, item in self._resolved())]:
+            if policy.backoff_initial_ms > policy.backoff_max_ms:
+                found.append(
+                    f"{where}backoff_initial_ms={policy.backoff_initial_ms} is more than "
+                    f"backoff_max_ms={policy.backoff_max_ms}"
+                )
+            if policy.deadline_ms is None:
+                continue
+            waits = sum(
+                min(policy.backoff_initial_ms * 2**retry, policy.backoff_max_ms)
+                for retry in range(min(policy.retry_attempts - 1, 64))
+            )
+            whole = policy.timeout_ms * policy.retry_attempts + waits
+            if whole > policy.deadline_ms:
+                found.append(
+                    f"{where}{policy.retry_attempts} attempts of {policy.timeout_ms} ms with their backoff take up to "
+                    f"{whole} ms, which does not fit deadline_ms={policy.deadline_ms}"
+                )
+        return found
+
+    def _resolved(self) -> Iterator[tuple[str, ProviderConfig]]:
+        for name, override in self.operations.items():
+            # model_copy neither validates nor warns again.
+            yield name, self.model_copy(update={**override.model_dump(exclude_none=True), "operations": {}})
+
+    def for_operation(self, name: str) -> ProviderConfig:
+        """Return this config with what `operations` says of the method `name` put in."""
+        return dict(self._resolved()).get(name, self)
