@@ -5,14 +5,15 @@ All models here are frozen in depth, refuse unknown fields and never show a secr
 
 from __future__ import annotations
 
+import difflib
 import os
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Annotated, Any, NoReturn, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from aioproviders.errors import ConfigurationWarning
+from aioproviders.errors import ConfigurationError, ConfigurationWarning
 from aioproviders.redaction import MASK, Redactor, is_secret_key
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "ProviderConfig",
     "RetryBudgetConfig",
     "Settings",
+    "fit",
 ]
 
 Milliseconds = Annotated[int, Field(gt=0)]
@@ -36,8 +38,8 @@ class _FrozenDict(dict[Any, Any]):
     def _refuse(self, *_: Any, **__: Any) -> NoReturn:
         raise TypeError("a provider's config is frozen; make a new one with model_copy(update=…)")
 
-    __setitem__ = __delitem__ = __ior__ = _refuse  # type: ignore[assignment]  # the point of the class
-    clear = pop = popitem = setdefault = update = _refuse  # type: ignore[assignment]  # likewise
+    __setitem__ = __delitem__ = __ior__ = _refuse
+    clear = pop = popitem = setdefault = update = _refuse
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (dict(self),)
@@ -49,8 +51,8 @@ class _FrozenList(list[Any]):
     def _refuse(self, *_: Any, **__: Any) -> NoReturn:
         raise TypeError("a provider's config is frozen; make a new one with model_copy(update=…)")
 
-    __setitem__ = __delitem__ = __iadd__ = __imul__ = _refuse  # type: ignore[assignment]  # the point of the class
-    append = clear = extend = insert = pop = remove = reverse = sort = _refuse  # type: ignore[assignment]  # likewise
+    __setitem__ = __delitem__ = __iadd__ = __imul__ = _refuse
+    append = clear = extend = insert = pop = remove = reverse = sort = _refuse
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (list(self),)
@@ -87,7 +89,9 @@ class Settings(BaseModel):
 
     def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
         for name, value in super().__repr_args__():
-            hidden = name is not None and is_secret_key(name) and isinstance(value, str) and "://" not in value
+            hidden = (
+                name is not None and is_secret_key(name) and isinstance(value, str) and "://" not in value
+            )
             yield name, MASK if hidden else _shown(value)
 
 
@@ -174,7 +178,12 @@ class ProviderConfig(Settings):
     # Validators, not constraints in the annotations: a driver that gives a field another default
     # (`timeout_ms: int = 10000`) redefines it, and would lose those.
     @field_validator(
-        "timeout_ms", "deadline_ms", "retry_attempts", "backoff_initial_ms", "backoff_max_ms", "max_concurrency"
+        "timeout_ms",
+        "deadline_ms",
+        "retry_attempts",
+        "backoff_initial_ms",
+        "backoff_max_ms",
+        "max_concurrency",
     )
     @classmethod
     def _at_least_one(cls, value: int | None) -> int | None:
@@ -215,7 +224,10 @@ class ProviderConfig(Settings):
     def conflicts(self) -> list[str]:
         """Say, a line each, which fields can't all take effect together."""
         found = []
-        for where, policy in [("", self), *((f"operations.{name}: ", item) for name, item in self._resolved())]:
+        for where, policy in [
+            ("", self),
+            *((f"operations.{name}: ", item) for name, item in self._resolved()),
+        ]:
             if policy.backoff_initial_ms > policy.backoff_max_ms:
                 found.append(
                     f"{where}backoff_initial_ms={policy.backoff_initial_ms} is more than "
@@ -230,8 +242,8 @@ class ProviderConfig(Settings):
             whole = policy.timeout_ms * policy.retry_attempts + waits
             if whole > policy.deadline_ms:
                 found.append(
-                    f"{where}{policy.retry_attempts} attempts of {policy.timeout_ms} ms with their backoff take up to "
-                    f"{whole} ms, which does not fit deadline_ms={policy.deadline_ms}"
+                    f"{where}{policy.retry_attempts} attempts of {policy.timeout_ms} ms with their backoff take "
+                    f"up to {whole} ms, which does not fit deadline_ms={policy.deadline_ms}"
                 )
         return found
 
@@ -243,3 +255,42 @@ class ProviderConfig(Settings):
     def for_operation(self, name: str) -> ProviderConfig:
         """Return this config with what `operations` says of the method `name` put in."""
         return dict(self._resolved()).get(name, self)
+
+
+def fit(
+    config: object, needed: type[ProviderConfig], provider_class: str, operations: Collection[str]
+) -> ProviderConfig:
+    """Return `config` as an instance of `needed`, made from its fields if it is of a plainer class.
+
+    Args:
+        config: What a provider was given.
+        needed: The class the provider needs.
+        provider_class: The provider's class, for messages.
+        operations: The names that the config may override settings for.
+
+    Raises:
+        ConfigurationError: It can't be one, or overrides settings of an operation that does not exist.
+    """
+    if not isinstance(config, ProviderConfig):
+        raise ConfigurationError(f"{provider_class} takes a {needed.__name__}, not {type(config).__name__}")
+    if not isinstance(config, needed):
+        try:
+            fitted = needed.model_validate({name: getattr(config, name) for name in config.model_fields_set})
+        except ValidationError as exc:
+            wrong = ", ".join(
+                ".".join(map(str, e["loc"])) for e in exc.errors(include_input=False, include_url=False)
+            )
+            raise ConfigurationError(
+                f"{provider_class} takes a {needed.__name__}; this {type(config).__name__} can't be one: "
+                f"see {wrong}",
+                provider=config.name,
+            ) from None
+        config = fitted
+    for name in config.operations:
+        if name not in operations:
+            near = difflib.get_close_matches(name, operations)
+            hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(sorted(operations))}"
+            raise ConfigurationError(
+                f"operations.{name}: {provider_class} has no such operation; {hint}", provider=config.name
+            )
+    return config

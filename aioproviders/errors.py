@@ -75,7 +75,7 @@ class ProviderError(Exception):
     counts_as_outage: ClassVar[bool] = True
     """Whether the circuit breaker takes it for a sign that the other side is down."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - an error has as many facts, all of them optional
         self,
         message: str = "",
         *,

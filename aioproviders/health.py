@@ -6,9 +6,10 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Any, Required, TypedDict
+from typing import Any, Required
 
 from pydantic import BaseModel, ConfigDict
+from typing_extensions import TypedDict  # typing's own does not do for pydantic before Python 3.12
 
 __all__ = ["HealthCheck", "HealthReport", "HealthStatus", "aggregate", "normalize"]
 
@@ -102,7 +103,7 @@ def aggregate(statuses: Iterable[HealthStatus]) -> HealthStatus:
 
 
 def normalize(answer: Any) -> HealthCheck:
-    """Turn what an override of ``health_check`` returned, any mapping with a ``status``, into a `HealthCheck`.
+    """Turn what an override of ``health_check`` returned into a `HealthCheck`.
 
     Keys that a check does not have go into its ``details``. An answer that can't be read becomes an
     error that says so.

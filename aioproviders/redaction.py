@@ -94,7 +94,9 @@ class Redactor:
         if _depth >= _DEEPEST:
             return "…"
         if isinstance(value, BaseModel):
-            return self.value({name: getattr(value, name) for name in type(value).model_fields}, _depth=_depth)
+            return self.value(
+                {name: getattr(value, name) for name in type(value).model_fields}, _depth=_depth
+            )
         if isinstance(value, Mapping):
             return {self._key(key): self._entry(key, item, _depth + 1) for key, item in value.items()}
         if isinstance(value, (list, tuple, set, frozenset)):
@@ -180,7 +182,14 @@ def secrets_in(value: Any, *, _key: object = None) -> set[str]:
 
 def _forms(secret: str) -> set[str]:
     encoded = base64.b64encode(secret.encode()).decode()
-    forms = {secret, quote(secret, safe=""), quote(secret), quote_plus(secret), json.dumps(secret)[1:-1], encoded}
+    forms = {
+        secret,
+        quote(secret, safe=""),
+        quote(secret),
+        quote_plus(secret),
+        json.dumps(secret)[1:-1],
+        encoded,
+    }
     return forms | {repr(secret)[1:-1]}
 
 

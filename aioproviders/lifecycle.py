@@ -1,0 +1,198 @@
+"""The life of one provider: started once, used, drained, closed once; and its background tasks."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Awaitable, Callable
+from enum import StrEnum
+from typing import Any
+
+import anyio
+from anyio.abc import TaskGroup
+
+from aioproviders.calls import outside_calls
+from aioproviders.errors import ProviderError, ProviderStateError, ProviderTimeoutError
+from aioproviders.resilience import translate
+
+__all__ = ["Lifecycle", "ProviderState"]
+
+
+class ProviderState(StrEnum):
+    """Where a provider stands in its life."""
+
+    NEW = "new"
+    STARTING = "starting"
+    READY = "ready"
+    CLOSING = "closing"
+    CLOSED = "closed"
+
+
+class Lifecycle:
+    """State machine of one provider.
+
+    Args:
+        on_background_error: Called with the task's name and its error when a background task fails.
+    """
+
+    def __init__(self, on_background_error: Callable[[str, Exception], None]) -> None:
+        self.state = ProviderState.NEW
+        self.task_group: TaskGroup | None = None
+        self.in_flight = 0
+        self._on_background_error = on_background_error
+        self._start_turn = anyio.Lock()
+        self._start_scope: anyio.CancelScope | None = None
+        self._failed_starts = 0
+        self._start_error: ProviderError | None = None
+        self._idle: anyio.Event | None = None
+        self._closed: anyio.Event | None = None
+        self._background: set[anyio.CancelScope] = set()
+        self._background_over: anyio.Event | None = None
+
+    def refuse_if_closed(self) -> None:
+        """Raise `ProviderStateError` during and after cleanup."""
+        if self.state in (ProviderState.CLOSING, ProviderState.CLOSED):
+            raise ProviderStateError(f"the provider is {self.state}", sent=False)
+
+    async def start(self, initialize: Callable[[], Awaitable[Any]]) -> None:
+        """Run `initialize` once, however many callers wait for it.
+
+        Those who wait while it fails get the same error; when the caller that runs it is cancelled,
+        the next one takes over.
+
+        Raises:
+            ProviderError: `initialize` failed.
+            ProviderStateError: The provider is closing or closed.
+        """
+        failed_before = self._failed_starts
+        async with self._start_turn:
+            self.refuse_if_closed()
+            if self.state is ProviderState.READY:
+                return
+            if self._start_error is not None and self._failed_starts != failed_before:
+                error = copy.copy(self._start_error)
+                error.__cause__ = self._start_error.__cause__
+                raise error
+            self.state = ProviderState.STARTING
+            try:
+                with anyio.CancelScope() as self._start_scope:
+                    await initialize()
+                self.refuse_if_closed()
+                self.state = ProviderState.READY
+            except ProviderError as error:
+                self._failed_starts += 1
+                self._start_error = error
+                raise
+            finally:
+                self._start_scope = None
+                if self.state is ProviderState.STARTING:
+                    self.state = ProviderState.NEW
+
+    def enter(self) -> None:
+        """Count a call in."""
+        self.in_flight += 1
+
+    def leave(self) -> None:
+        """Count a call out."""
+        self.in_flight -= 1
+        if not self.in_flight and self._idle is not None:
+            self._idle.set()
+
+    async def close(self, cleanup: Callable[[], Awaitable[Any]], bound: float, *, drain: bool) -> None:
+        """Let calls in flight end, cancel background tasks, run `cleanup`; each within `bound` seconds.
+
+        A second caller waits for the first. Cancellation waits until it is done.
+
+        Args:
+            cleanup: Gives the resources back.
+            bound: Limit of each of the three steps, in seconds.
+            drain: Whether to wait for calls in flight; not from inside one of them.
+
+        Raises:
+            ProviderError: `cleanup` failed or took too long; the provider is closed all the same.
+        """
+        if self._closed is not None:
+            await self._closed.wait()
+            return
+        self._closed = anyio.Event()
+        self.state = ProviderState.CLOSING
+        failures: list[ProviderError] = []
+        try:
+            # In a task of its own: a shield keeps anyio's cancellation off, not `asyncio.Task.cancel()`.
+            async with anyio.create_task_group() as task_group:
+                task_group.start_soon(self._close, cleanup, bound, drain, failures)
+        finally:
+            self.state = ProviderState.CLOSED
+            self._closed.set()
+        for error in failures:
+            raise error
+
+    async def _close(
+        self,
+        cleanup: Callable[[], Awaitable[Any]],
+        bound: float,
+        drain: bool,
+        failures: list[ProviderError],
+    ) -> None:
+        with anyio.CancelScope(shield=True):
+            with anyio.move_on_after(bound):
+                if self._start_scope is not None:
+                    self._start_scope.cancel()
+                async with self._start_turn:
+                    pass
+                if drain and self.in_flight:
+                    self._idle = anyio.Event()
+                    await self._idle.wait()
+            with anyio.move_on_after(bound):
+                await self._end_background()
+            scope = anyio.CancelScope()
+            try:
+                with anyio.fail_after(bound) as scope:
+                    await cleanup()
+            except Exception as exc:  # noqa: BLE001 - whatever it is, the provider ends closed and the error is handed on
+                if scope.cancelled_caught:
+                    error: ProviderError = ProviderTimeoutError(f"cleanup did not end within {bound:g} s")
+                else:
+                    error = translate(exc)
+                if error is not exc:
+                    error.__cause__ = exc
+                failures.append(error)
+
+    def spawn(self, function: Callable[..., Awaitable[Any]], args: tuple[Any, ...], name: str) -> None:
+        """Run ``function(*args)`` in the background until it ends or the provider is closed.
+
+        Raises:
+            ProviderStateError: Nobody owns the provider's tasks, or it is closing.
+        """
+        self.refuse_if_closed()
+        if self.task_group is None:
+            raise ProviderStateError(
+                "background tasks need an owner: use 'async with provider' or put it into a registry",
+                sent=False,
+            )
+        scope = anyio.CancelScope()
+        self._background.add(scope)
+        self.task_group.start_soon(self._run_background, scope, function, args, name, name=name)
+
+    async def _run_background(
+        self,
+        scope: anyio.CancelScope,
+        function: Callable[..., Awaitable[Any]],
+        args: tuple[Any, ...],
+        name: str,
+    ) -> None:
+        try:
+            with scope, outside_calls():
+                await function(*args)
+        except Exception as error:  # noqa: BLE001 - one provider's background failure must not end its neighbours
+            self._on_background_error(name, error)
+        finally:
+            self._background.discard(scope)
+            if not self._background and self._background_over is not None:
+                self._background_over.set()
+
+    async def _end_background(self) -> None:
+        if self._background:
+            self._background_over = anyio.Event()
+            for scope in self._background:
+                scope.cancel()
+            await self._background_over.wait()

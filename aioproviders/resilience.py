@@ -1,0 +1,307 @@
+"""What surrounds the body of an operation: concurrency limit, retry, breaker, rate limit, timeout.
+
+The only module that imports tenacity. The order, outermost first:
+
+    deadline → concurrency limit → retry with budget → circuit breaker → rate limit → attempt timeout → body
+
+The deadline is no scope of its own: each attempt's timeout is the shorter of its own and the time
+left, and a wait that would outlast the deadline is not begun.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from math import inf
+from typing import Any, Final, Self
+
+import anyio
+import tenacity
+
+from aioproviders.calls import Call
+from aioproviders.config import ProviderConfig
+from aioproviders.errors import (
+    ErrorDetail,
+    ProviderError,
+    ProviderTimeoutError,
+    ProviderUnavailableError,
+    RateLimitedError,
+)
+from aioproviders.limits import CircuitBreaker, RateLimiter, RetryBudget
+from aioproviders.logs import ProviderLogger
+
+__all__ = ["Limits", "Policy", "execute", "translate"]
+
+Body = Callable[..., Awaitable[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """One operation's numbers, resolved from the config; durations in seconds."""
+
+    timeout: float
+    attempts: int
+    deadline: float | None
+    backoff_initial: float
+    backoff_max: float
+    retry_after_max: float
+
+    @classmethod
+    def of(cls, config: ProviderConfig) -> Self:
+        """Read them from a config, see `ProviderConfig.for_operation`."""
+        return cls(
+            timeout=config.timeout_ms / 1000,
+            attempts=config.retry_attempts,
+            deadline=None if config.deadline_ms is None else config.deadline_ms / 1000,
+            backoff_initial=config.backoff_initial_ms / 1000,
+            backoff_max=config.backoff_max_ms / 1000,
+            retry_after_max=config.retry_after_max_ms / 1000,
+        )
+
+
+@dataclass(slots=True)
+class Limits:
+    """What the calls of one provider share; None for what is off."""
+
+    slots: anyio.Semaphore | None = None
+    budget: RetryBudget | None = None
+    breaker: CircuitBreaker | None = None
+    rate: RateLimiter | None = None
+
+
+NO_LIMITS: Final = Limits()
+
+
+async def execute(
+    call: Call, policy: Policy, limits: Limits, logger: ProviderLogger, body: Body, *args: Any, **kwargs: Any
+) -> Any:
+    """Run `body` as the policy says.
+
+    Returns:
+        What `body` returns.
+
+    Raises:
+        ProviderError: The last attempt's error, with ``reason`` saying why it was the last. Whatever
+            `body` raised is translated into one.
+    """
+    if limits.budget is not None:
+        limits.budget.earn()
+    try:
+        return await _attempt(call, policy, limits, body, args, kwargs)
+    except ProviderError as error:
+        first = error
+    # The first attempt runs bare: tenacity costs more than all the rest, so it comes in only now.
+    if _may_retry(call, policy, first):
+        return await _retry(call, policy, limits, logger, first, body, args, kwargs)
+    _settle(call, policy, first)
+    raise first
+
+
+async def acquire_slot(call: Call, slots: anyio.Semaphore) -> None:
+    """Wait for a free slot of the concurrency limit, no longer than the call has time.
+
+    Raises:
+        ProviderTimeoutError: There was none in time.
+    """
+    try:
+        slots.acquire_nowait()
+    except anyio.WouldBlock:
+        left = call.time_left()
+        with anyio.move_on_after(None if left == inf else max(left, 0)) as scope:
+            await slots.acquire()
+        if scope.cancelled_caught:
+            raise ProviderTimeoutError(
+                f"no free slot of max_concurrency within {left:.2f} s", sent=False, reason="deadline"
+            ) from None
+
+
+async def _attempt(
+    call: Call, policy: Policy, limits: Limits, body: Body, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Any:
+    """Make one attempt; every exception comes out as a `ProviderError`."""
+    probe = limits.breaker.enter() if limits.breaker is not None else False
+    failed: bool | None = None
+    try:
+        left = inf if call.deadline is None else call.deadline - time.monotonic()
+        if limits.rate is not None:
+            await limits.rate.acquire(left)
+            if left != inf and call.deadline is not None:
+                left = call.deadline - time.monotonic()
+        if left <= 0:
+            raise ProviderTimeoutError("the deadline of the call passed", sent=False, reason="deadline")
+        call.attempt += 1
+        timeout = min(left, policy.timeout)
+        scope: anyio.CancelScope | None = None
+        try:
+            with anyio.fail_after(timeout) as scope:
+                result = await body(*args, **kwargs)
+        except Exception as exc:
+            error = _classify(exc, scope, policy, left)
+            failed = error.is_outage
+            if isinstance(error, RateLimitedError) and limits.rate is not None and error.reason is None:
+                limits.rate.slow_down()
+            if error is exc:
+                raise
+            raise error from exc
+        failed = _returned_outage(result)
+        return result
+    finally:
+        if limits.breaker is not None:
+            limits.breaker.leave(probe=probe, failed=failed)
+
+
+def _classify(exc: Exception, scope: anyio.CancelScope | None, policy: Policy, left: float) -> ProviderError:
+    if scope is None or not scope.cancelled_caught or not isinstance(exc, TimeoutError):
+        return translate(exc)
+    if left <= policy.timeout:
+        return ProviderTimeoutError("the deadline of the call passed", reason="deadline")
+    return ProviderTimeoutError(f"no answer within {policy.timeout * 1000:g} ms")
+
+
+def _returned_outage(result: Any) -> bool:
+    """Whether the method returned a failure that counts against the other side."""
+    if getattr(result, "success", True) is not False:
+        return False
+    detail = getattr(result, "error_detail", None)
+    return detail.to_error().is_outage if isinstance(detail, ErrorDetail) else True
+
+
+def translate(exc: BaseException) -> ProviderError:
+    """Return the `ProviderError` that stands for `exc`, itself if it is one; chaining is the caller's.
+
+    A refused connection was surely not sent. A reset, an abort, a broken pipe and a time-out may
+    have been acted upon. All that is not a matter of connections is not worth a retry.
+    """
+    if isinstance(exc, ProviderError):
+        return exc
+    if isinstance(exc, BaseExceptionGroup) and len(exc.exceptions) == 1:
+        return translate(exc.exceptions[0])
+    text = str(exc)
+    message = f"{type(exc).__name__}: {text}" if text else type(exc).__name__
+    if isinstance(exc, ConnectionRefusedError) or type(exc) is ConnectionError:
+        return ProviderUnavailableError(message, sent=False)
+    if isinstance(exc, ConnectionError):
+        return ProviderUnavailableError(message)
+    if isinstance(exc, TimeoutError):
+        return ProviderTimeoutError(message)
+    return ProviderError(message, retryable=False)
+
+
+def _may_retry(call: Call, policy: Policy, error: BaseException) -> bool:
+    """Whether `error` is worth a retry and a retry is safe; the number of attempts left aside."""
+    return (
+        isinstance(error, ProviderError)
+        and policy.attempts > 1
+        and error.retryable
+        # With a reason, a provider further in has had its retries: they don't multiply.
+        and error.reason is None
+        and (call.idempotent or call.idempotency_key is not None or not error.sent)
+    )
+
+
+def _settle(call: Call, policy: Policy, error: ProviderError) -> None:
+    """Say on `error` why it was the last, unless it says so already."""
+    if (
+        error.reason is None
+        and not _may_retry(call, policy, error)
+        and (policy.attempts > 1 or not error.retryable)
+    ):
+        error.reason = "non_retryable"
+
+
+async def _retry(
+    call: Call,
+    policy: Policy,
+    limits: Limits,
+    logger: ProviderLogger,
+    first: ProviderError,
+    body: Body,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> Any:
+    """Go on after the first attempt failed with `first`."""
+    pending: ProviderError | None = first
+    last = first
+
+    async def step() -> Any:
+        nonlocal pending, last
+        if pending is not None:
+            failed, pending = pending, None
+            raise failed
+        try:
+            return await _attempt(call, policy, limits, body, args, kwargs)
+        except ProviderError as error:
+            if error.__cause__ is None and error.reason is not None and error is not last:
+                # Not an attempt's own failure: the deadline, the breaker. The last one explains it.
+                error.__cause__ = last
+            last = error
+            raise
+
+    def log(state: tenacity.RetryCallState) -> None:
+        logger.warning(
+            "operation.retry", attempt=call.attempt, wait=round(state.upcoming_sleep, 3), error=last.message
+        )
+
+    # Built per call: a shared AsyncRetrying mixes the state of concurrent callers.
+    retrying = tenacity.AsyncRetrying(
+        sleep=anyio.sleep,
+        retry=tenacity.retry_if_exception(lambda error: _may_retry(call, policy, error)),
+        wait=_Backoff(policy),
+        stop=_GiveUp(call, policy, limits),
+        before_sleep=log,
+        reraise=True,
+    )
+    try:
+        return await retrying(step)
+    except _DeadlineError as exc:
+        raise ProviderTimeoutError(str(exc), reason="deadline", sent=last.sent) from last
+    except ProviderError as error:
+        _settle(call, policy, error)
+        raise
+
+
+class _Backoff(tenacity.wait.wait_base):
+    """Exponential backoff with full jitter (M. Brooker, AWS Architecture Blog, 2015); at least ``Retry-After``."""
+
+    def __init__(self, policy: Policy) -> None:
+        self._jitter = tenacity.wait_random_exponential(
+            multiplier=policy.backoff_initial, max=policy.backoff_max
+        )
+
+    def __call__(self, retry_state: tenacity.RetryCallState) -> float:
+        return max(self._jitter(retry_state), _error(retry_state).retry_after or 0.0)
+
+
+class _GiveUp(tenacity.stop.stop_base):
+    """Whether there is no attempt, no time or no budget left for the retry."""
+
+    def __init__(self, call: Call, policy: Policy, limits: Limits) -> None:
+        self._call = call
+        self._policy = policy
+        self._limits = limits
+
+    def __call__(self, retry_state: tenacity.RetryCallState) -> bool:
+        error = _error(retry_state)
+        if retry_state.attempt_number >= self._policy.attempts:
+            error.reason = "attempts"
+        elif error.retry_after is not None and error.retry_after > self._policy.retry_after_max:
+            error.reason = "non_retryable"
+        elif retry_state.upcoming_sleep >= (left := self._call.time_left()):
+            raise _DeadlineError(
+                f"{error.message}; the next attempt would begin in {retry_state.upcoming_sleep:.2f} s, "
+                f"with {max(left, 0):.2f} s left"
+            )
+        elif self._limits.budget is not None and not self._limits.budget.spend():
+            error.reason = "budget"
+        return error.reason is not None
+
+
+class _DeadlineError(Exception):
+    """The wait before the next attempt would outlast the deadline."""
+
+
+def _error(retry_state: tenacity.RetryCallState) -> ProviderError:
+    error = retry_state.outcome.exception() if retry_state.outcome is not None else None
+    assert isinstance(error, ProviderError)  # noqa: S101 - nothing else is retried
+    return error

@@ -1,0 +1,145 @@
+"""The SDK kind: providers that make requests of a service.
+
+Here are the interface and its models; the drivers are modules of their own beside it.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Self
+
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, field_validator
+from typing_extensions import TypeVar
+
+from aioproviders.calls import Call
+from aioproviders.config import ProviderConfig
+from aioproviders.errors import ErrorDetail, ProviderError, RequestError
+from aioproviders.limits import RateLimiter
+from aioproviders.operations import operation
+from aioproviders.provider import BaseProvider, ProviderType
+
+__all__ = ["SDKConfig", "SDKProvider", "SDKResponse"]
+
+
+class SDKConfig(ProviderConfig):
+    """Configuration of SDK providers.
+
+    Attributes:
+        api_endpoint: Base URL, or whatever the package behind it takes for one.
+        api_key: Credential; shown nowhere.
+        rate_limit: Requests per second, counted per attempt; None is unlimited.
+        rate_limit_burst: Requests that may come on top of `rate_limit` within a second; by default
+            a tenth of it, at least 1.
+    """
+
+    api_endpoint: Annotated[str, Field(min_length=1)]
+    api_key: SecretStr | None = None
+    timeout_ms: int = 10_000
+    retry_attempts: int = 3
+    rate_limit: int | None = 100
+    rate_limit_burst: int | None = None
+
+    @field_validator("rate_limit", "rate_limit_burst")
+    @classmethod
+    def _at_least_one_a_second(cls, value: int | None) -> int | None:
+        if value is not None and value < 1:
+            raise ValueError("should be 1 or more")
+        return value
+
+
+class SDKResponse(BaseModel):
+    """What a request came to.
+
+    Attributes:
+        success: Whether it worked; if not, `error` and `error_detail` say why.
+        data: The answer: parsed JSON, or text or bytes where it was not JSON.
+        error: What went wrong, in one line.
+        latency_ms: From the call to its end, all attempts and waits included.
+        request_id: The service's id of the request, or the call's own.
+        status_code: HTTP status, where there is one.
+        headers: The answer's headers, names in lower case.
+        attempts: Attempts made.
+        error_detail: The error as data.
+    """
+
+    model_config = ConfigDict(ser_json_bytes="base64", hide_input_in_errors=True)
+
+    success: bool
+    data: Any = None
+    error: str | None = None
+    latency_ms: int
+    request_id: str
+    status_code: int | None = None
+    headers: Mapping[str, str] = {}
+    attempts: int = 1
+    error_detail: ErrorDetail | None = None
+    _error: ProviderError | None = PrivateAttr(default=None)
+
+    @classmethod
+    def from_error(cls, error: ProviderError, call: Call) -> Self:
+        """Make the response of a call that failed with `error`."""
+        response = cls(
+            success=False,
+            error=error.message,
+            latency_ms=round(call.elapsed * 1000),
+            request_id=call.id,
+            status_code=error.status_code,
+            attempts=call.attempt,
+            error_detail=ErrorDetail.from_error(error),
+        )
+        response._error = error
+        return response
+
+    def raise_for_error(self) -> Self:
+        """Return the response, if it is a success.
+
+        Raises:
+            ProviderError: It is not; the class tells the kind of failure.
+        """
+        if self.success:
+            return self
+        if self._error is not None:
+            raise self._error
+        if self.error_detail is not None:
+            raise self.error_detail.to_error()
+        raise RequestError(
+            self.error or "the request failed", status_code=self.status_code, attempts=self.attempts
+        )
+
+
+SDKConfigT = TypeVar("SDKConfigT", bound=SDKConfig, default=SDKConfig)
+
+
+class SDKProvider(BaseProvider[SDKConfigT]):
+    """Interface of SDK providers."""
+
+    provider_type: ClassVar[ProviderType | None] = ProviderType.SDK
+
+    @operation(failure=SDKResponse.from_error)
+    @abstractmethod
+    async def make_request(self, endpoint: str, data: dict[str, Any] | None = None) -> SDKResponse:
+        """Make a request. A failure comes back as a response with ``success=False``.
+
+        Args:
+            endpoint: What to call: a path below ``api_endpoint``, or a method of the package.
+            data: What to send.
+        """
+
+    @operation(idempotent=True)
+    @abstractmethod
+    async def authenticate(self, credentials: dict[str, str]) -> bool:
+        """Try `credentials` on the service: True where they are right, False where they are wrong.
+
+        Raises:
+            ProviderError: That could not be found out.
+        """
+
+    @operation(idempotent=True)
+    @abstractmethod
+    async def get_capabilities(self) -> dict[str, Any]:
+        """Tell what this provider, and the service behind it, can do."""
+
+    def _make_rate_limiter(self) -> RateLimiter | None:
+        config = self.config
+        return RateLimiter(config.rate_limit, config.rate_limit_burst) if config.rate_limit else None
