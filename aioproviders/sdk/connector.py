@@ -1,0 +1,195 @@
+"""The connection pool under the transport: aiohttp's connector, made exact.
+
+What `Connector.connect` raises means "not one byte of the request was sent"; what fails after it may have
+been sent. So the line that a retry policy needs is drawn in one place, not guessed from messages.
+"""
+
+import asyncio
+import ssl
+from collections import OrderedDict
+
+import aiohttp
+import anyio
+import httpx
+from aiohttp.client_proto import ResponseHandler
+from aiohttp.client_reqrep import ConnectionKey
+from aiohttp.connector import Connection
+from aiohttp.tracing import Trace
+
+from aioproviders.sdk.wire_errors import bare_cause, not_sent
+
+
+class Slots:
+    """A FIFO semaphore: whoever asked first is served first, and a cancelled waiter loses nobody's slot.
+
+    aiohttp's own queue picks a waiter by chance, so with more calls than connections some wait as long as the
+    whole run. Loop futures are used directly, because a slot is handed over in callbacks, which can't await.
+
+    Args:
+        limit: Slots in all; None means that there is no limit.
+    """
+
+    def __init__(self, limit: int | None) -> None:
+        self.limit = limit
+        self.in_use = 0
+        self._waiters: OrderedDict[asyncio.Future[bool], None] = OrderedDict()
+
+    @property
+    def waiting(self) -> int:
+        """Callers in the queue."""
+        return len(self._waiters)
+
+    def take(self) -> bool:
+        """Take a slot without waiting; False where none is free."""
+        # A freed slot goes straight to the first waiter, so a free one means that nobody waits.
+        if self.limit is not None and self.in_use >= self.limit:
+            return False
+        self.in_use += 1
+        return True
+
+    async def wait(self, timeout: float | None) -> bool:  # noqa: ASYNC109 -- a timer on the future, cheaper than a scope
+        """Wait in the queue for a slot.
+
+        Args:
+            timeout: Seconds to wait at most; None means for ever.
+
+        Returns:
+            Whether a slot was got; False after the timeout or when the pool was closed.
+        """
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[bool] = loop.create_future()
+        self._waiters[future] = None
+        timer = None if timeout is None else loop.call_later(timeout, self._give_up, future)
+        try:
+            return await future
+        except BaseException:
+            if not future.cancelled() and future.result():
+                self.release()  # handed over at the very moment of the cancellation: pass it on
+            raise
+        finally:
+            self._waiters.pop(future, None)
+            if timer is not None:
+                timer.cancel()
+
+    def release(self) -> None:
+        """Give a slot back, to the first who waits."""
+        while self._waiters:
+            future, _ = self._waiters.popitem(last=False)
+            if not future.done():
+                future.set_result(True)
+                return
+        self.in_use -= 1
+
+    def close(self) -> None:
+        """Send everybody in the queue away."""
+        while self._waiters:
+            self._give_up(self._waiters.popitem(last=False)[0])
+
+    @staticmethod
+    def _give_up(future: asyncio.Future[bool]) -> None:
+        if not future.done():
+            future.set_result(False)
+
+
+class Connector(aiohttp.TCPConnector):
+    """A TCP connector that honours all of ``httpx.Limits`` and knows each of its open connections.
+
+    It does not queue: whoever uses it holds a slot (`Slots`) already.
+
+    Args:
+        limits: ``max_connections`` counts idle ones too (the longest idle is closed to make room for a new
+            one); ``keepalive_expiry`` is in seconds.
+        ssl_context: What TLS connections are made with; None is aiohttp's default, for clients without TLS.
+    """
+
+    def __init__(self, limits: httpx.Limits, ssl_context: ssl.SSLContext | None) -> None:
+        super().__init__(
+            limit=0,  # the queue stands in front, and is fair
+            keepalive_timeout=limits.keepalive_expiry,
+            ssl=True if ssl_context is None else ssl_context,
+            timeout_ceil_threshold=float("inf"),
+        )
+        self._max_open = limits.max_connections
+        self._max_idle = limits.max_keepalive_connections
+        self._open: dict[asyncio.Future[None], asyncio.BaseTransport] = {}
+        self._emptied: anyio.Event | None = None
+
+    @property
+    def open_connections(self) -> int:
+        """Connections whose socket is not closed yet, whether in use, idle or closing."""
+        return len(self._open)
+
+    async def connect(
+        self,
+        req: aiohttp.ClientRequest,
+        traces: list[Trace],
+        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 -- aiohttp's signature
+    ) -> Connection:
+        """Get a connection from the pool or make one.
+
+        Raises:
+            httpx.ConnectTimeout: DNS, TCP, proxy and TLS together took longer than the connect timeout.
+            httpx.ProxyError: The proxy could not be reached or refused the tunnel.
+            httpx.ConnectError: Anything else. Whichever it is, the request was not sent.
+        """
+        try:
+            return await super().connect(req, traces, timeout)
+        except Exception as exc:  # noqa: BLE001 -- whatever it is, it happened before the request was sent
+            error, cause = not_sent(exc, req), bare_cause(exc)
+        raise error from cause
+
+    async def drained(self) -> None:
+        """Abort what is still open and wait until the loop has closed every socket."""
+        for transport in list(self._open.values()):
+            if isinstance(transport, asyncio.WriteTransport):
+                transport.abort()
+        while self._open:
+            self._emptied = anyio.Event()
+            await self._emptied.wait()
+
+    async def _create_connection(
+        self,
+        req: aiohttp.ClientRequest,
+        traces: list[Trace],
+        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 -- aiohttp's signature
+    ) -> ResponseHandler:
+        self._make_room()
+        protocol = await super()._create_connection(req, traces, timeout)
+        closed = protocol.closed
+        if closed is not None and protocol.transport is not None:
+            self._open[closed] = protocol.transport
+            closed.add_done_callback(self._forget)
+        return protocol
+
+    async def _get(self, key: ConnectionKey, traces: list[Trace]) -> Connection | None:
+        while (connection := await super()._get(key, traces)) is not None:
+            # Bytes that came while the connection was idle (a 408 before closing, say) are no answer to the
+            # next request (RFC 9112, 9.2).
+            if connection.protocol is not None and not connection.protocol.should_close:
+                return connection
+            connection.close()
+        return None
+
+    def _release(self, key: ConnectionKey, protocol: ResponseHandler, *, should_close: bool = False) -> None:
+        full = self._max_idle is not None and self._idle() >= self._max_idle
+        super()._release(key, protocol, should_close=should_close or full)
+
+    def _idle(self) -> int:
+        return sum(map(len, self._conns.values()))
+
+    def _make_room(self) -> None:
+        if self._max_open is None:
+            return
+        while self._conns and len(self._acquired) + self._idle() > self._max_open:
+            key = min(self._conns, key=lambda key: self._conns[key][0][1])  # the longest idle
+            protocol, _ = self._conns[key].popleft()
+            if not self._conns[key]:
+                del self._conns[key]
+            protocol.close()
+
+    def _forget(self, closed: asyncio.Future[None]) -> None:
+        self._open.pop(closed, None)
+        if self._emptied is not None and not self._open:
+            self._emptied.set()
+        if not closed.cancelled():
+            closed.exception()  # a connection lost in anger is reported to its request, not by the loop

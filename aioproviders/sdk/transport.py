@@ -1,0 +1,342 @@
+"""httpx on aiohttp's wire: an `httpx.AsyncBaseTransport` over one `aiohttp.ClientSession`.
+
+It sends what httpx made of a request, byte for byte, and once: no header, cookie, redirect, quoting,
+decompression or second try of aiohttp's own. What can go wrong, and what it means for a retry, is in
+`aioproviders.sdk.wire_errors`. HTTP/1.1 only.
+"""
+
+import asyncio
+import base64
+import functools
+import ssl
+import time
+import urllib.request
+from typing import Any, NamedTuple
+
+import aiohttp
+import anyio
+import httpx
+import yarl
+
+from aioproviders.sdk.bodies import RequestBody, ResponseBody, ResponseTooLarge, StreamedResponse, too_large
+from aioproviders.sdk.connector import Connector, Slots
+from aioproviders.sdk.wire_errors import bare_cause, maybe_sent
+
+__all__ = ["DEFAULT_LIMITS", "AiohttpTransport", "ResponseTooLarge", "Timings"]
+
+DEFAULT_LIMITS = httpx.Limits(max_connections=100)
+"""100 connections, kept alive for 5 idle seconds."""
+
+_AUTO_HEADERS = (
+    "Accept",
+    "Accept-Encoding",
+    "Content-Type",
+    "User-Agent",
+)  # what aiohttp would add on its own
+_WHOLE_BODY = 32_768  # bytes that always fit the socket's buffer, so that no write timeout is needed
+_CLOSE_SECONDS = 2.0  # for sockets to close in
+_EMPTY: dict[str, Any] = {}
+
+
+class Timings(NamedTuple):
+    """Where a request's time went, as ``response.extensions["timings"]``.
+
+    Attributes:
+        pool: Seconds in the queue for a connection.
+        headers: Seconds from the first call until the response's headers had come, ``pool`` included.
+    """
+
+    pool: float
+    headers: float
+
+
+class AiohttpTransport(httpx.AsyncBaseTransport):
+    """A transport for `httpx.AsyncClient` whose queue is fair and whose errors can be trusted.
+
+    It belongs to the event loop of its first request. Request extensions that it knows: ``timeout`` (httpx's
+    own: ``connect`` covers DNS, TCP, proxy and TLS together), ``max_response_bytes`` (see `ResponseTooLarge`;
+    None, the default, means no limit) and ``target`` (bytes to send as the request target).
+
+    Args:
+        verify: True for the usual authorities, False for no check at all, a path to a CA file, or a context.
+        cert: The client's certificate: a path to a PEM file, or (certificate, key[, password]).
+        limits: Of the pool; None in ``max_connections`` or ``max_keepalive_connections`` means unlimited.
+        proxy: An ``http://`` or ``https://`` URL, credentials and all, or an `httpx.Proxy`; None: direct.
+        trust_env: Whether HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY and SSL_CERT_FILE, SSL_CERT_DIR count.
+
+    Raises:
+        ValueError: The proxy is none that can be used, or ``cert`` is given beside a context of your own.
+        OSError: A certificate can't be read.
+    """
+
+    def __init__(
+        self,
+        *,
+        verify: bool | str | ssl.SSLContext = True,
+        cert: str | tuple[str, str] | tuple[str, str, str] | None = None,
+        limits: httpx.Limits = DEFAULT_LIMITS,
+        proxy: str | httpx.URL | httpx.Proxy | None = None,
+        trust_env: bool = False,
+    ) -> None:
+        self._limits = limits
+        self._ssl = _context(verify, cert, trust_env=trust_env)
+        self._proxy = None if proxy is None else _Proxy(proxy)
+        self._env_proxies: dict[str, str] = {}
+        if trust_env and proxy is None:
+            self._env_proxies = urllib.request.getproxies_environment()
+        self._by_scheme = {
+            scheme: _Proxy(url)
+            for scheme in ("http", "https")
+            if (url := self._env_proxies.get(scheme) or self._env_proxies.get("all"))
+        }
+        self._slots = Slots(limits.max_connections)
+        self._live: set[aiohttp.ClientResponse] = set()
+        self._session: aiohttp.ClientSession | None = None
+        self._connector: Connector | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._closed = False
+
+    @property
+    def in_use(self) -> int:
+        """Requests that hold a slot of the pool now."""
+        return self._slots.in_use
+
+    @property
+    def waiting(self) -> int:
+        """Requests in the queue for a slot."""
+        return self._slots.waiting
+
+    @property
+    def open_connections(self) -> int:
+        """Sockets open now, whether in use, idle or closing."""
+        return 0 if self._connector is None else self._connector.open_connections
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send a request and return its response, the body yet to be read.
+
+        Raises:
+            httpx.TransportError: As `aioproviders.sdk.wire_errors` says; its ``request`` is set.
+            ResponseTooLarge: The response announces more bytes than allowed.
+            RuntimeError: The transport is closed or used in another event loop than before.
+        """
+        started = time.perf_counter()
+        session = self._session_here()
+        timeout = request.extensions.get("timeout") or _EMPTY
+        options, body = self._options(request, timeout)
+        slots = self._slots
+        pool_seconds = 0.0
+        if not slots.take():
+            if not await slots.wait(timeout.get("pool")):
+                raise self._not_pooled(request)
+            pool_seconds = time.perf_counter() - started
+        try:
+            response = await session.request(request.method, _target(request), **options)
+        except Exception as exc:  # noqa: BLE001 -- translated below
+            slots.release()
+            error, cause = maybe_sent(exc, request), bare_cause(exc)
+            if body is not None and body.error is not None:  # aiohttp wraps whatever the body raised
+                error, cause = body.failure(request), body.error.__cause__
+        except BaseException:
+            slots.release()
+            raise
+        else:
+            return self._response(request, response, Timings(pool_seconds, time.perf_counter() - started))
+        raise error from cause
+
+    async def aclose(self) -> None:
+        """Close every connection, those in use too, and wait (2 s at most) until their sockets are closed."""
+        self._closed = True
+        session, self._session = self._session, None
+        connector, self._connector = self._connector, None
+        self._slots.close()
+        for response in list(self._live):
+            response.close()
+        if session is not None and connector is not None:
+            with anyio.move_on_after(_CLOSE_SECONDS, shield=True):
+                await session.close()
+                await connector.drained()
+
+    def _session_here(self) -> aiohttp.ClientSession:
+        """The session, made at the first request because aiohttp binds it to the running loop."""
+        loop = asyncio.get_running_loop()  # aiohttp is bound to asyncio, so the loop is what to compare
+        if self._session is not None and self._loop is loop:
+            return self._session
+        if self._closed:
+            raise RuntimeError("the transport is closed")
+        if self._session is not None:
+            raise RuntimeError("the transport belongs to another event loop")
+        self._loop = loop
+        self._connector = Connector(self._limits, self._ssl)
+        self._session = aiohttp.ClientSession(
+            connector=self._connector,
+            cookie_jar=aiohttp.DummyCookieJar(),  # httpx's jar is the only one
+            auto_decompress=False,  # httpx's Response decodes
+            trust_env=False,
+        )
+        # aiohttp would send GET, PUT and DELETE again where a kept-alive connection drops. Whether a request
+        # may be repeated is for the caller to say.
+        self._session._retry_connection = False  # noqa: SLF001 -- there is no public name for it
+        return self._session
+
+    def _options(
+        self, request: httpx.Request, timeout: dict[str, Any]
+    ) -> tuple[dict[str, Any], RequestBody | None]:
+        """The arguments of aiohttp's ``request`` and, where it is one of ours, the body."""
+        url = request.url
+        if url.scheme not in {"http", "https"} or not url.host:
+            raise httpx.UnsupportedProtocol(
+                "the request's URL has no http:// or https:// and host", request=request
+            )
+        try:
+            headers = [
+                (name.decode("ascii"), value.decode("utf-8"))
+                for name, value in request.headers.raw
+                if name.lower() != b"transfer-encoding"  # aiohttp's to say, and never beside a Content-Length
+            ]
+        except UnicodeDecodeError:
+            # aiohttp encodes as UTF-8: other bytes would arrive changed.
+            raise httpx.LocalProtocolError("a header of the request is no UTF-8", request=request) from None
+        data: bytes | RequestBody | None = None
+        body: RequestBody | None = None
+        stream = request.stream
+        if isinstance(stream, httpx.ByteStream) and len(request.content) <= _WHOLE_BODY:
+            data = request.content or None
+        elif isinstance(stream, httpx.AsyncByteStream):
+            data = body = RequestBody(stream, timeout.get("write"))
+        else:
+            raise RuntimeError("a request with a sync body can't be sent by an async client")
+        options: dict[str, Any] = {
+            "data": data,
+            "headers": headers,
+            "allow_redirects": False,
+            "timeout": _client_timeout(timeout.get("connect"), timeout.get("read")),
+        }
+        if any(name not in request.headers for name in _AUTO_HEADERS):
+            options["skip_auto_headers"] = _AUTO_HEADERS
+        proxy = self._proxy_for(url)
+        if proxy is not None:
+            options["proxy"] = proxy.url
+            if url.scheme == "https":
+                options["proxy_headers"] = proxy.headers
+            else:
+                headers.extend(proxy.headers)
+        return options, body
+
+    def _proxy_for(self, url: httpx.URL) -> "_Proxy | None":
+        if not self._by_scheme:
+            return self._proxy
+        if urllib.request.proxy_bypass_environment(url.host, self._env_proxies):  # type: ignore[attr-defined] # typeshed lacks it
+            return None
+        return self._by_scheme.get(url.scheme)
+
+    def _not_pooled(self, request: httpx.Request) -> httpx.TransportError:
+        if self._closed:
+            return httpx.ConnectError(
+                "the transport was closed while the request was queued", request=request
+            )
+        return httpx.PoolTimeout("no connection of the pool came free in time", request=request)
+
+    def _response(
+        self, request: httpx.Request, response: aiohttp.ClientResponse, timings: Timings
+    ) -> httpx.Response:
+        """Wrap aiohttp's response, whose slot is the body's from here on."""
+        limit = request.extensions.get("max_response_bytes")
+        coding = response.headers.get("Content-Encoding", "").strip().lower()
+        body = ResponseBody(
+            response, request, self._slots, self._live, limit, "" if coding == "identity" else coding
+        )
+        if limit is not None:
+            length = response.headers.get("Content-Length", "0")
+            if request.method != "HEAD" and length.isdecimal() and int(length) > limit:
+                body.abort()
+                raise too_large(limit, request)
+            if "," in coding:
+                body.abort()  # a bomb in a bomb: pieces of it can't be kept small
+                raise httpx.DecodingError(
+                    "more than one content coding is refused under a limit", request=request
+                )
+        version = response.version
+        return StreamedResponse(
+            response.status,
+            headers=response.raw_headers,
+            stream=body,
+            request=request,
+            extensions={
+                "http_version": b"HTTP/1.0" if version == aiohttp.HttpVersion10 else b"HTTP/1.1",
+                "reason_phrase": (response.reason or "").encode("utf-8", "surrogateescape"),
+                "timings": timings,
+            },
+            limit=limit,
+        )
+
+
+class _Proxy:
+    """A proxy's address without its credentials, and the headers that carry them."""
+
+    def __init__(self, proxy: str | httpx.URL | httpx.Proxy) -> None:
+        if not isinstance(proxy, httpx.Proxy):
+            url = httpx.URL(proxy)
+            if url.scheme not in {"http", "https"}:
+                raise ValueError(
+                    f"a proxy must be http:// or https://, not {url.scheme}://: SOCKS is not supported"
+                )
+            proxy = httpx.Proxy(url)
+        elif proxy.url.scheme not in {"http", "https"}:
+            raise ValueError(
+                f"a proxy must be http:// or https://, not {proxy.url.scheme}://: SOCKS is not supported"
+            )
+        if proxy.ssl_context is not None:
+            raise ValueError("a proxy has no TLS context of its own here: give it as verify")
+        self.url = yarl.URL(str(proxy.url))
+        self.headers = [(name.decode("ascii"), value.decode("utf-8")) for name, value in proxy.headers.raw]
+        if proxy.raw_auth is not None:
+            token = base64.b64encode(b":".join(proxy.raw_auth)).decode("ascii")
+            self.headers.append(("Proxy-Authorization", f"Basic {token}"))
+
+
+def _target(request: httpx.Request) -> yarl.URL:
+    """The URL for aiohttp, the request target in one piece: nothing is quoted, joined or dropped."""
+    url = request.url
+    target: bytes = request.extensions.get("target", url.raw_path)
+    return yarl.URL.build(
+        scheme=url.scheme, authority=url.netloc.decode("ascii"), path=target.decode("ascii"), encoded=True
+    )
+
+
+@functools.lru_cache(maxsize=64)
+def _client_timeout(connect: float | None, read: float | None) -> aiohttp.ClientTimeout:
+    # To aiohttp 0 means never; a timeout of nothing at all is meant.
+    least = 1e-6
+    return aiohttp.ClientTimeout(
+        total=None,
+        connect=None if connect is None else max(connect, least),
+        sock_read=None if read is None else max(read, least),
+        ceil_threshold=float("inf"),
+    )
+
+
+@functools.cache
+def _default_context(*, trust_env: bool) -> ssl.SSLContext:
+    """One context for all transports without special wishes: making it costs 20 ms, keeping it a megabyte."""
+    context = httpx.create_ssl_context(trust_env=trust_env)
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+def _context(
+    verify: bool | str | ssl.SSLContext, cert: str | tuple[str, ...] | None, *, trust_env: bool
+) -> ssl.SSLContext:
+    if isinstance(verify, ssl.SSLContext):
+        if cert is not None:
+            raise ValueError("load the client's certificate into the context that you give as verify")
+        return verify
+    if verify is True and cert is None:
+        return _default_context(trust_env=trust_env)
+    if isinstance(verify, str):
+        context = ssl.create_default_context(cafile=verify)
+    else:
+        context = httpx.create_ssl_context(verify=verify, trust_env=trust_env)
+    context.set_alpn_protocols(["http/1.1"])
+    if cert is not None:
+        context.load_cert_chain(*((cert,) if isinstance(cert, str) else cert))
+    return context
