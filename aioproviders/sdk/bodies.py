@@ -128,10 +128,11 @@ class ResponseBody(httpx.AsyncByteStream):
         self._slots = slots
         self._live = live
         self._limit = limit
-        self._open = True
-        live.add(response)
-        if response.content.is_eof():
-            self._finish()  # the rest is in memory and the connection already free
+        self._open = not response.content.is_eof()
+        if self._open:
+            live.add(response)
+        else:
+            slots.release()  # all of it is in memory and the connection already free
 
     async def read(self) -> bytes:
         """Read all of it.
@@ -143,7 +144,8 @@ class ResponseBody(httpx.AsyncByteStream):
         if self._limit is not None:
             return b"".join([chunk async for chunk in self])
         try:
-            data = await self._response.content.read()
+            content = self._response.content
+            data = await content.read() if self._open else content.read_nowait()
         except Exception as exc:  # noqa: BLE001 -- translated below
             error, cause = self._failed(exc)
         except BaseException:
@@ -211,13 +213,16 @@ class StreamedResponse(httpx.Response):
     """An `httpx.Response` that reads its body over fewer layers and holds to a limit for the decoded body.
 
     Args:
+        status_code: As for `httpx.Response`.
         limit: The most bytes that the decoded body may have; None means no limit.
-        arguments: As for `httpx.Response`.
+        sets_cookies: Whether there is a Set-Cookie header, also an attribute.
+        options: As for `httpx.Response`.
     """
 
-    def __init__(self, *arguments: Any, limit: int | None, **options: Any) -> None:
-        super().__init__(*arguments, **options)
+    def __init__(self, status_code: int, *, limit: int | None, sets_cookies: bool, **options: Any) -> None:
+        super().__init__(status_code, **options)
         self._limit = limit
+        self.sets_cookies = sets_cookies
 
     async def aread(self) -> bytes:
         """Read and return the content, decoded."""

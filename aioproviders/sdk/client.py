@@ -88,7 +88,7 @@ class PooledClient(httpx.AsyncClient):
             raise
         response.elapsed = dt.timedelta(seconds=time.perf_counter() - started)
         response.default_encoding = self._default_encoding
-        if "set-cookie" in response.headers:
+        if response.sets_cookies:
             self.cookies.extract_cookies(response)
         if response.status_code // 100 == 3 and response.has_redirect_location:  # noqa: PLR2004 -- 3xx
             response.next_request = self._build_redirect_request(request, response)

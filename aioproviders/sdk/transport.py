@@ -11,11 +11,13 @@ import functools
 import ssl
 import time
 import urllib.request
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import aiohttp
 import anyio
 import httpx
+import multidict
 import yarl
 
 from aioproviders.sdk.bodies import RequestBody, ResponseBody, ResponseTooLarge, StreamedResponse, too_large
@@ -27,12 +29,6 @@ __all__ = ["DEFAULT_LIMITS", "AiohttpTransport", "ResponseTooLarge", "Timings"]
 DEFAULT_LIMITS = httpx.Limits(max_connections=100)
 """100 connections, kept alive for 5 idle seconds."""
 
-_AUTO_HEADERS = (
-    "Accept",
-    "Accept-Encoding",
-    "Content-Type",
-    "User-Agent",
-)  # what aiohttp would add on its own
 _WHOLE_BODY = 32_768  # bytes that always fit the socket's buffer, so that no write timeout is needed
 _CLOSE_SECONDS = 2.0  # for sockets to close in
 _EMPTY: dict[str, Any] = {}
@@ -111,7 +107,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         """Sockets open now, whether in use, idle or closing."""
         return 0 if self._connector is None else self._connector.open_connections
 
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+    async def handle_async_request(self, request: httpx.Request) -> StreamedResponse:
         """Send a request and return its response, the body yet to be read.
 
         Raises:
@@ -170,6 +166,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         self._session = aiohttp.ClientSession(
             connector=self._connector,
             cookie_jar=aiohttp.DummyCookieJar(),  # httpx's jar is the only one
+            request_class=_BareRequest,
             auto_decompress=False,  # httpx's Response decodes
             trust_env=False,
         )
@@ -211,8 +208,6 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
             "allow_redirects": False,
             "timeout": _client_timeout(timeout.get("connect"), timeout.get("read")),
         }
-        if any(name not in request.headers for name in _AUTO_HEADERS):
-            options["skip_auto_headers"] = _AUTO_HEADERS
         proxy = self._proxy_for(url)
         if proxy is not None:
             options["proxy"] = proxy.url
@@ -238,13 +233,13 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
 
     def _response(
         self, request: httpx.Request, response: aiohttp.ClientResponse, timings: Timings
-    ) -> httpx.Response:
+    ) -> StreamedResponse:
         """Wrap aiohttp's response, whose slot is the body's from here on."""
         limit = request.extensions.get("max_response_bytes")
         coding = response.headers.get("Content-Encoding", "").strip().lower()
-        body = ResponseBody(
-            response, request, self._slots, self._live, limit, "" if coding == "identity" else coding
-        )
+        if coding == "identity":
+            coding = ""
+        body = ResponseBody(response, request, self._slots, self._live, limit, coding)
         if limit is not None:
             length = response.headers.get("Content-Length", "0")
             if request.method != "HEAD" and length.isdecimal() and int(length) > limit:
@@ -267,7 +262,26 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
                 "timings": timings,
             },
             limit=limit,
+            sets_cookies="Set-Cookie" in response.headers,
         )
+
+
+class _AllMethods(frozenset[str]):
+    """A set that every method is in."""
+
+    def __contains__(self, method: object) -> bool:
+        return True
+
+
+class _BareRequest(aiohttp.ClientRequest):
+    """A request with the headers that it is given: httpx has put in what it wants sent."""
+
+    # aiohttp adds no Content-Length of its own to these.
+    GET_METHODS = _AllMethods()  # type: ignore[assignment] # a set is declared, membership is all that is asked
+    _skip_auto_headers = multidict.CIMultiDict({"Content-Type": None})
+
+    def update_auto_headers(self, skip_auto_headers: Iterable[str] | None) -> None:
+        """Add no Accept, Accept-Encoding and User-Agent."""
 
 
 class _Proxy:
