@@ -1,0 +1,76 @@
+"""The README's and the docstrings' code runs."""
+
+import ast
+import asyncio
+import inspect
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import structlog
+from sybil import Example, Sybil
+from sybil.parsers.markdown import CodeBlockParser
+from sybil.parsers.rest import DocTestParser
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+
+
+def evaluate(example: Example) -> None:
+    """Run a block of Python; await what it awaits at its top level, all blocks in one event loop."""
+    runner: asyncio.Runner = example.namespace["__runner__"]
+    flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+    code = compile(example.parsed, f"{example.path}:{example.line}", "exec", flags=flags)
+    result = eval(code, example.namespace)  # noqa: S307 - our own documentation
+    if inspect.iscoroutine(result):
+        runner.run(result)
+
+
+@pytest.fixture
+def _structlog_as_it_was() -> Iterator[None]:
+    yield
+    structlog.reset_defaults()
+
+
+@pytest.mark.usefixtures("_structlog_as_it_was")
+def test_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, httpbin_url: str) -> None:
+    """Each block of Python in the README runs, in order, with the README's own providers file."""
+    providers_file = re.search(r"```toml\n# providers.toml\n(.*?)```", README, re.DOTALL)
+    assert providers_file
+    (tmp_path / "providers.toml").write_text(providers_file[1])
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PAYMENTS_URL", httpbin_url)
+    monkeypatch.setenv("PAYMENTS_API_KEY", "secret-key")
+    monkeypatch.delenv("SHOP_TIMEOUT", raising=False)
+    document = Sybil(parsers=[CodeBlockParser("python", evaluate)]).parse(ROOT / "README.md")
+    count = 0
+    with asyncio.Runner() as runner:
+        document.namespace["__runner__"] = runner
+        document.namespace["__name__"] = "__main__"
+        for example in document.examples():
+            example.evaluate()
+            count += 1
+    assert count == README.count("```python")
+
+
+def test_readme_sections_are_linked() -> None:
+    """Each link to a section of the README leads to one, and each file it names is there."""
+    anchors = {
+        re.sub(r"[^a-z0-9 -]", "", title.lower()).replace(" ", "-")
+        for title in re.findall("^## (.*)$", README, re.M)
+    }
+    for target in re.findall(r"\]\(([^)]*)\)", README):
+        if target.startswith("#"):
+            assert target[1:] in anchors
+        elif not target.startswith("http"):
+            assert (ROOT / target).exists()
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "aioproviders").rglob("*.py")), ids=lambda path: path.name)
+def test_docstrings(path: Path) -> None:
+    """Each prompt in a docstring of the package gives what it shows."""
+    namespace: dict[str, Any]
+    for example in Sybil(parsers=[DocTestParser()]).parse(path).examples():
+        example.evaluate()
