@@ -39,6 +39,7 @@ class Lifecycle:
         self.task_group: TaskGroup | None = None
         self.in_flight = 0
         self._on_background_error = on_background_error
+        self._prepare: Callable[[], Awaitable[None]] | None = None
         self._start_turn = anyio.Lock()
         self._start_scope: anyio.CancelScope | None = None
         self._failed_starts = 0
@@ -47,6 +48,28 @@ class Lifecycle:
         self._closed: anyio.Event | None = None
         self._background: set[anyio.CancelScope] = set()
         self._background_over: anyio.Event | None = None
+
+    def own(self, task_group: TaskGroup, prepare: Callable[[], Awaitable[None]]) -> None:
+        """Give the provider an owner, a registry.
+
+        Args:
+            task_group: What background tasks run in.
+            prepare: Awaited before each start, outside of its timeout and retries.
+
+        Raises:
+            ProviderStateError: It has an owner already.
+        """
+        if self.task_group is not None:
+            raise ProviderStateError(
+                "the provider is in an 'async with' or in another registry already", sent=False
+            )
+        self.task_group = task_group
+        self._prepare = prepare
+
+    def disown(self, task_group: TaskGroup) -> None:
+        """Undo `own`, if it was by the owner of `task_group`."""
+        if self.task_group is task_group:
+            self.task_group = self._prepare = None
 
     def refuse_if_closed(self) -> None:
         """Raise `ProviderStateError` during and after cleanup."""
@@ -75,6 +98,8 @@ class Lifecycle:
             self.state = ProviderState.STARTING
             try:
                 with anyio.CancelScope() as self._start_scope:
+                    if self._prepare is not None:
+                        await self._prepare()
                     await initialize()
                 self.refuse_if_closed()
                 self.state = ProviderState.READY
