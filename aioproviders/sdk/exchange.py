@@ -1,0 +1,264 @@
+"""One attempt of a request: sent, redirected, authorised anew; its response read within bounds."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import aclosing
+from typing import Any, cast
+
+import anyio
+import httpx
+
+from aioproviders.errors import RequestError
+from aioproviders.sdk.answers import read_failure
+from aioproviders.sdk.auth import TokenSource
+from aioproviders.sdk.bodies import too_large
+from aioproviders.sdk.client import PooledClient
+from aioproviders.sdk.drafts import SAFE, Draft, origin
+from aioproviders.sdk.http_errors import error_of_answer, error_of_exception
+
+__all__ = ["Exchange", "close", "succeeded"]
+
+_MOST_REDIRECTS = 10
+_CLOSE_SECONDS = 2.0
+_NOT_MODIFIED = 304
+_UNAUTHORIZED = 401
+# Bytes of a compressed body decoded at once, so that a bomb is noticed before it has grown large.
+_PIECES = {"gzip": 256, "deflate": 256}
+_PIECE_OF_OTHERS = 16
+
+
+class Exchange:
+    """Sends requests through one client.
+
+    Args:
+        client: Made by `aioproviders.sdk.clients.make_client`, or the user's own.
+        own: Whether it is ours: then a request carries our headers and nothing else.
+        own_auth: Whether authentication is ours; a user's client may have its own.
+        max_bytes: Limit of a response's body.
+        tokens: For OAuth 2.
+        before_extra: Awaited before each request beyond the attempt's first, for the rate limit.
+        mask: Masks secrets in a text.
+    """
+
+    def __init__(  # noqa: PLR0913 - all that an attempt depends on
+        self,
+        client: httpx.AsyncClient,
+        *,
+        own: bool,
+        own_auth: bool,
+        max_bytes: int,
+        tokens: TokenSource | None,
+        before_extra: Callable[[], Awaitable[None]],
+        mask: Callable[[str], str],
+    ) -> None:
+        self._client = client
+        self._own = own
+        self._lean = own and isinstance(client, PooledClient)
+        self._auth: Any = None if own or own_auth else httpx.USE_CLIENT_DEFAULT
+        self._max_bytes = max_bytes
+        self._tokens = tokens
+        self._before_extra = before_extra
+        self._mask = mask
+
+    async def run(self, draft: Draft, timeouts: Mapping[str, Any], *, stream: bool = False) -> httpx.Response:
+        """Make one attempt. With `stream` the body is not read, and the response to be closed.
+
+        Raises:
+            ProviderError: No success came of it.
+        """
+        response = await self.ask(draft, timeouts, stream=stream)
+        if succeeded(response):
+            return response
+        raise error_of_answer(read_failure(await self._read_rest(draft, response), self._mask), str(draft))
+
+    async def ask(self, draft: Draft, timeouts: Mapping[str, Any], *, stream: bool = False) -> httpx.Response:
+        """Make one attempt and return the response, whatever its status.
+
+        Raises:
+            ProviderError: There was none, or a redirect that is not to be followed.
+        """
+        tokens = self._tokens
+        if tokens is None or "authorization" in draft.headers:
+            return await self._follow(draft, timeouts, stream=stream)
+        token = await tokens.get()
+        draft.headers["authorization"] = f"Bearer {token}"
+        response = await self._follow(draft, timeouts, stream=stream)
+        if response.status_code == _UNAUTHORIZED:
+            # It may have been revoked. Refused requests were not acted upon, so writes may go again too.
+            tokens.reject(token)
+            if stream:
+                await close(response)
+            await self._before_extra()
+            draft.headers["authorization"] = f"Bearer {await tokens.get()}"
+            response = await self._follow(draft, timeouts, stream=stream)
+        return response
+
+    async def ask_bare(self, draft: Draft, timeouts: Mapping[str, Any]) -> httpx.Response:
+        """Make a request that carries nothing but the draft: none of the client's headers, cookies or auth.
+
+        Raises:
+            ProviderError: There was no response.
+        """
+        return await self._send(draft, self._request(draft, timeouts), None, stream=False)
+
+    async def _follow(self, draft: Draft, timeouts: Mapping[str, Any], *, stream: bool) -> httpx.Response:
+        seen: list[httpx.URL] = []
+        while True:
+            if self._own:
+                request = self._request(draft, timeouts)
+            else:
+                request = self._client.build_request(
+                    draft.method,
+                    draft.url,
+                    headers=draft.headers,
+                    content=draft.body,
+                    extensions={"timeout": dict(timeouts), "max_response_bytes": self._max_bytes},
+                )
+            if stream:
+                # What a stream sums up to is no matter; its lines and events are bounded one by one.
+                request.extensions["max_response_bytes"] = None
+            response = await self._send(draft, request, self._auth, stream=stream)
+            if response.status_code // 100 != 3 or not response.has_redirect_location:  # noqa: PLR2004 - 3xx
+                return response
+            if stream:
+                await close(response)
+            seen.append(draft.url)
+            draft = _redirected(draft, response, seen)
+            await self._before_extra()
+
+    def _request(self, draft: Draft, timeouts: Mapping[str, Any]) -> httpx.Request:
+        # httpx builds the same at a third more cost: see PooledClient for the rest of that story.
+        headers = {"host": draft.url.netloc.decode("ascii"), **draft.headers}
+        body = draft.body or b""
+        if body or draft.method in {"POST", "PUT", "PATCH"}:
+            headers["content-length"] = str(len(body))
+        request = httpx.Request(
+            draft.method,
+            draft.url,
+            headers=headers,
+            stream=httpx.ByteStream(body),
+            extensions={"timeout": timeouts, "max_response_bytes": self._max_bytes},
+        )
+        request.read()
+        return request
+
+    async def _send(self, draft: Draft, request: httpx.Request, auth: Any, *, stream: bool) -> httpx.Response:
+        try:
+            if self._lean and not stream:
+                return await self._client.send(request, auth=None, follow_redirects=False)
+            response = await self._client.send(request, stream=True, auth=auth, follow_redirects=False)
+            if stream:
+                _cut(response)
+                return response
+            return await _read_bounded(response, self._max_bytes)
+        except (httpx.HTTPError, httpx.InvalidURL) as exc:
+            raise error_of_exception(exc, str(draft), draft.url) from exc
+
+    async def _read_rest(self, draft: Draft, response: httpx.Response) -> httpx.Response:
+        """Read the body of a failure, unless that is done."""
+        if response.is_closed:
+            return response
+        try:
+            return await _read_bounded(response, self._max_bytes)
+        except (httpx.HTTPError, httpx.InvalidURL) as exc:
+            raise error_of_exception(exc, str(draft), draft.url) from exc
+
+
+def succeeded(response: httpx.Response) -> bool:
+    """Whether the status says success; 304 does, being the answer to a condition."""
+    return response.is_success or response.status_code == _NOT_MODIFIED
+
+
+async def close(response: httpx.Response) -> None:
+    """Close a response that may not have been read to its end; also while being cancelled."""
+    with anyio.move_on_after(_CLOSE_SECONDS, shield=True):
+        await response.aclose()
+
+
+def _redirected(draft: Draft, response: httpx.Response, seen: list[httpx.URL]) -> Draft:
+    """Return the request that a redirect asks for (RFC 9110, 15.4).
+
+    Raises:
+        RequestError: It should not be followed: it leaves the origin, is no reading, or goes on and on.
+    """
+    target = response.next_request.url if response.next_request is not None else draft.url
+    where = f"{target.scheme}://{target.netloc.decode('ascii')}"
+    status = response.status_code
+    why = ""
+    if draft.method not in SAFE:
+        why = f"a {draft.method} is not sent again"
+    elif origin(target) != origin(draft.url) or target.userinfo:
+        why = "it leaves the origin"
+    elif target in seen:
+        why = "it goes round in a circle"
+    elif len(seen) > _MOST_REDIRECTS:
+        why = f"there were {_MOST_REDIRECTS} before it"
+    if why:
+        raise RequestError(
+            f"{draft} was redirected ({status}) to {where}; not followed, since {why}", status_code=status
+        )
+    return Draft(draft.method, target.copy_with(fragment=None), draft.headers, draft.body)
+
+
+async def _read_bounded(response: httpx.Response, limit: int) -> httpx.Response:
+    """Read the body, through whichever transport it comes, and return a response that holds it decoded.
+
+    Raises:
+        ResponseTooLarge: It exceeds `limit` bytes; the rest is not read.
+    """
+    try:
+        length = response.headers.get("content-length", "")
+        if response.request.method != "HEAD" and length.isdecimal() and int(length) > limit:
+            raise too_large(limit, response.request)
+        if "," in response.headers.get("content-encoding", ""):
+            # A bomb in a bomb: pieces of it can't be kept small.
+            raise httpx.DecodingError("more than one content coding is refused", request=response.request)
+        _cut(response)
+        total = 0
+        chunks = []
+        # httpx's iterators are generators, by whatever name they are typed.
+        async with aclosing(cast("Any", response.aiter_bytes())) as pieces:
+            async for piece in pieces:
+                total += len(piece)
+                if total > limit:
+                    raise too_large(limit, response.request)
+                chunks.append(piece)
+    finally:
+        await close(response)
+    headers = [item for item in response.headers.multi_items() if item[0] not in _OF_THE_WIRE]
+    read = httpx.Response(
+        response.status_code,
+        headers=headers,
+        content=b"".join(chunks) if chunks else None,
+        request=response.request,
+        extensions=response.extensions,
+    )
+    read.next_request = response.next_request
+    return read
+
+
+_OF_THE_WIRE = frozenset({"content-encoding", "content-length", "transfer-encoding"})
+
+
+def _cut(response: httpx.Response) -> None:
+    """Have a compressed body decoded in small pieces."""
+    coding = response.headers.get("content-encoding", "").strip().lower()
+    if coding not in {"", "identity"} and not isinstance(response.stream, _InPieces):
+        response.stream = _InPieces(
+            cast("httpx.AsyncByteStream", response.stream), _PIECES.get(coding, _PIECE_OF_OTHERS)
+        )
+
+
+class _InPieces(httpx.AsyncByteStream):
+    def __init__(self, stream: httpx.AsyncByteStream, size: int) -> None:
+        self._stream = stream
+        self._size = size
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for chunk in self._stream:
+            for start in range(0, len(chunk), self._size):
+                yield chunk[start : start + self._size]
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()

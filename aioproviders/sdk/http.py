@@ -1,0 +1,385 @@
+"""`HTTPSDKProvider`: requests of an HTTP API, over one pooled client.
+
+Here is what each operation does. What it is made of: `drafts` puts a request together, `exchange`
+makes one attempt of it (redirects, OAuth 2, bounded reading), `answers` reads the response,
+`http_errors` says what went wrong and whether to try again, `clients` makes the client, `auth` knows
+who we are.
+
+Credentials go to the origin of ``api_endpoint`` and nowhere else. Cookies are not kept: a provider is
+shared by many users. A redirect is followed within the origin, for methods that only read.
+"""
+
+from __future__ import annotations
+
+import copy
+import importlib.metadata
+import random
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import anyio
+import anyio.to_thread
+import httpx
+from pydantic import SecretStr
+
+from aioproviders.calls import Call, current_call
+from aioproviders.config import ProviderConfig
+from aioproviders.errors import AuthenticationError, ConfigurationError, ProviderError, ProviderStateError
+from aioproviders.health import HealthStatus
+from aioproviders.limits import RateLimiter
+from aioproviders.operations import operation
+from aioproviders.redaction import Redactor, secrets_in
+from aioproviders.sdk import SDKProvider, SDKResponse
+from aioproviders.sdk.answers import read_answer, read_failure
+from aioproviders.sdk.auth import Token, TokenSource, auth_headers, auth_of, auth_with, token_draft, token_of
+from aioproviders.sdk.clients import make_client
+from aioproviders.sdk.drafts import (
+    IDEMPOTENT,
+    METHODS,
+    SAFE,
+    Draft,
+    Endpoints,
+    InvalidRequestError,
+    draft_request,
+)
+from aioproviders.sdk.exchange import Exchange, succeeded
+from aioproviders.sdk.http_config import (
+    FIELD_VALUE,
+    ApiKeyAuth,
+    BasicAuth,
+    BearerAuth,
+    HTTPSDKConfig,
+    OAuth2Auth,
+)
+from aioproviders.sdk.http_errors import error_of_answer, failed_response
+from aioproviders.sdk.openapi import describe_service
+
+__all__ = ["ApiKeyAuth", "BasicAuth", "BearerAuth", "HTTPSDKConfig", "HTTPSDKProvider", "OAuth2Auth"]
+
+_CREDENTIALS_REFUSED = frozenset({401, 403})
+_TOKEN_REFUSED = frozenset({400, 401, 403})  # RFC 6749, 5.2
+_SERVER_ERROR = 500
+_NOT_IMPLEMENTED = 501  # what many a server says to HEAD
+
+
+class HTTPSDKProvider(SDKProvider[HTTPSDKConfig]):
+    """Makes requests of an HTTP API.
+
+    Args:
+        config: Where to, as whom, and how.
+        client: A client of your own, used through its public methods and left open; the config's
+            transport, pool, TLS and proxy then go unused.
+
+    Raises:
+        ConfigurationError: `client` is no `httpx.AsyncClient`.
+    """
+
+    config_class: ClassVar[type[ProviderConfig]] = HTTPSDKConfig
+
+    def __init__(self, config: HTTPSDKConfig, *, client: httpx.AsyncClient | None = None) -> None:
+        if client is not None and not isinstance(client, httpx.AsyncClient):
+            raise ConfigurationError(f"client should be an httpx.AsyncClient, not {type(client).__name__}")
+        super().__init__(config)
+        self._given = client
+        self._client: httpx.AsyncClient | None = None
+        self._exchange: Exchange | None = None
+        self._service: dict[str, Any] | None = None
+        self._endpoints = Endpoints(self.config.api_endpoint)
+        self._auth = auth_of(self.config)
+        self._bare_headers = {
+            "accept": "application/json, */*;q=0.8",
+            "accept-encoding": "gzip, deflate",
+            "user-agent": f"aioproviders/{importlib.metadata.version('aioproviders')}",
+        }
+        own = {name.lower(): _plain(value) for name, value in self.config.headers.items()}
+        credentials = auth_headers(self._auth)
+        self.conceal(*_sent(credentials))
+        self._headers = self._bare_headers | own | credentials
+        self._key_header = (self.config.idempotency_header or "Idempotency-Key").lower()
+        self._timeouts = {name: self._timeouts_of(policy.timeout) for name, policy in self._policies.items()}
+
+    async def initialize(self) -> None:
+        """Make the client; connections are opened when they are needed.
+
+        Raises:
+            ConfigurationError: A certificate can't be read, or an optional package is missing.
+        """
+        auth = self._auth
+        client = self._given
+        if client is None:
+            # Reading certificates takes some 20 ms.
+            client = self._client = await anyio.to_thread.run_sync(make_client, self.config)
+        self._exchange = Exchange(
+            client,
+            own=self._given is None,
+            own_auth=auth is not None,
+            max_bytes=self.config.max_response_bytes,
+            tokens=TokenSource(lambda: self._fetch_token(auth)) if isinstance(auth, OAuth2Auth) else None,
+            before_extra=self._acquire_rate,
+            mask=self._redactor.text,
+        )
+
+    async def cleanup(self) -> None:
+        """Close the client and its connections; a client of your own stays open."""
+        client, self._client, self._exchange = self._client, None, None
+        if client is not None:
+            await client.aclose()
+
+    @operation(failure=failed_response)
+    async def make_request(  # noqa: PLR0913 - what a request is made of
+        self,
+        endpoint: str,
+        data: Any = None,
+        *,
+        method: str = "POST",
+        params: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+        idempotency_key: str | None = None,
+    ) -> SDKResponse:
+        """Make a request. A failure comes back as a response with ``success=False``.
+
+        Idempotent methods (RFC 9110, 9.2.2) and requests with an idempotency key are retried after
+        any passing failure, all others only where the service surely did not act.
+
+        Args:
+            endpoint: A path below ``api_endpoint``, or a whole URL of the same origin.
+            data: What to send as JSON; for GET, HEAD and DELETE, a dict of more query parameters.
+            method: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS or TRACE.
+            params: Query parameters; a list repeats one, None leaves it out.
+            headers: More headers; they come before the provider's own, its credentials included.
+            idempotency_key: Makes the service take all attempts for one; sent in the header that
+                the config's ``idempotency_header`` names, else in ``Idempotency-Key``.
+
+        Returns:
+            With ``data`` parsed where it is JSON, as text where it is of a textual type, else as
+            bytes. A failure has the service's answer, secrets masked, as ``data``.
+        """
+        call = self._call_here()
+        draft = self._draft(call, method, endpoint, data, params, headers, idempotency_key)
+        response = await self._ready().run(draft, self._timeouts["make_request"])
+        answer = read_answer(response, str(draft))
+        return SDKResponse(
+            success=True,
+            data=answer.data,
+            latency_ms=round(call.elapsed * 1000),
+            request_id=answer.request_id or call.id,
+            status_code=answer.status,
+            headers=answer.headers,
+            attempts=call.attempt,
+        )
+
+    async def authenticate(self, credentials: dict[str, str]) -> bool:
+        """Try `credentials` on the service: True where they are right, False where they are wrong.
+
+        The provider goes on with its own: it may be shared with others. With OAuth 2 a token is
+        fetched, else ``auth_check_path`` is got.
+
+        Args:
+            credentials: ``api_key`` (or ``token``), ``username`` and ``password``, or ``client_id``
+                and ``client_secret``, as the provider's ``auth`` says.
+
+        Raises:
+            ConfigurationError: The credentials don't fit `auth`, or there is no ``auth_check_path``.
+            ProviderError: The service could not be asked, or answered neither yes nor no.
+        """
+        auth = auth_with(self._auth, credentials)
+        # Not by `conceal`, which would remember every password that was ever tried.
+        also = Redactor(secrets_in(auth) | _sent(auth_headers(auth)))
+        timeouts = self._timeouts["authenticate"]
+        try:
+            if isinstance(auth, OAuth2Auth):
+                await self._ask_token(auth, timeouts)
+            else:
+                path = self.config.auth_check_path
+                if path is None:
+                    raise ConfigurationError("auth_check_path should say what to get to try credentials")
+                kept = {k: v for k, v in self._headers.items() if k not in auth_headers(self._auth)}
+                draft = draft_request(
+                    self._endpoints, kept | auth_headers(auth), "GET", path, None, None, None
+                )
+                await self._ready().run(draft, timeouts)
+        except AuthenticationError:
+            return False
+        except ProviderError as error:
+            error.message = also.text(error.message)
+            error.args = (error.message,)
+            also.scrub(error)
+            raise
+        return True
+
+    async def get_capabilities(self) -> dict[str, Any]:
+        """Tell what can be asked, as whom, within which limits; and what the service says of itself.
+
+        Returns:
+            ``methods``, ``auth`` (its kind, or None), ``transport``, ``http_versions``, ``streams``,
+            ``pagination``, ``limits`` and ``pool``; and ``service``, read once from ``openapi_path``
+            (see `aioproviders.sdk.openapi`), or None.
+
+        Raises:
+            ProviderError: The document could not be got.
+        """
+        config = self.config
+        if self._service is None and config.openapi_path is not None:
+            draft = draft_request(
+                self._endpoints, self._headers, "GET", config.openapi_path, None, None, None
+            )
+            self._add_trace(self._call_here(), draft)
+            response = await self._ready().run(draft, self._timeouts["get_capabilities"])
+            self._service = describe_service(read_answer(response, str(draft)).data)
+        return {
+            "methods": list(METHODS),
+            "auth": self._auth.type if self._auth is not None else None,
+            "transport": config.transport if self._given is None else "given",
+            "http_versions": ["1.1", "2"] if config.http2 else ["1.1"],
+            "streams": ["bytes", "lines", "events"],
+            "pagination": ["link", "cursor", "page"],
+            "limits": {
+                name: getattr(config, name)
+                for name in (
+                    "timeout_ms",
+                    "retry_attempts",
+                    "deadline_ms",
+                    "max_concurrency",
+                    "rate_limit",
+                    "max_response_bytes",
+                )
+            },
+            "pool": {
+                name: getattr(config, name)
+                for name in ("max_connections", "max_keepalive_connections", "keepalive_expiry")
+            },
+            "service": copy.deepcopy(self._service),
+        }
+
+    async def health_check(self) -> Mapping[str, Any]:
+        """Get ``health_path`` and expect 2xx; without one, ask for the head of ``api_endpoint``.
+
+        There any answer is a sign of life, but for those above 500; 401 and 403 are "degraded".
+        """
+        path = self.config.health_path
+        draft = draft_request(
+            self._endpoints, self._headers, "HEAD" if path is None else "GET", path or "", None, None, None
+        )
+        self._add_trace(self._call_here(), draft)
+        response = await self._ready().ask(draft, self._timeouts["health_check"])
+        status = response.status_code
+        details = {"status_code": status, "checked": str(draft)}
+        if succeeded(response):
+            return {"status": HealthStatus.HEALTHY, "details": details}
+        error = error_of_answer(read_failure(response, self._redactor.text), str(draft)).message
+        if status in _CREDENTIALS_REFUSED:
+            return {
+                "status": HealthStatus.DEGRADED,
+                "error": f"reachable, but unauthorised: {error}",
+                "details": details,
+            }
+        if path is None and (status < _SERVER_ERROR or status == _NOT_IMPLEMENTED):
+            return {"status": HealthStatus.HEALTHY, "details": details}
+        return {"status": HealthStatus.UNHEALTHY, "error": error, "details": details}
+
+    def _draft(  # noqa: PLR0913, PLR0917 - what a request is made of
+        self,
+        call: Call,
+        method: str,
+        endpoint: str,
+        data: Any,
+        params: Mapping[str, Any] | None,
+        headers: Mapping[str, str] | None,
+        idempotency_key: str | None,
+    ) -> Draft:
+        """Put the request together, and tell the call whether it may be repeated."""
+        draft = draft_request(self._endpoints, self._headers, method, endpoint, data, params, headers)
+        if draft.method in IDEMPOTENT:
+            call.idempotent = True
+        if idempotency_key is not None:
+            if not idempotency_key or not FIELD_VALUE.fullmatch(str(idempotency_key)):
+                raise InvalidRequestError("idempotency_key should be one line of printable ASCII")
+            draft.headers[self._key_header] = call.idempotency_key = str(idempotency_key)
+        elif self.config.idempotency_header is not None and draft.method not in SAFE:
+            given = draft.headers.get(self._key_header)
+            if given:
+                call.idempotency_key = given
+            else:
+                draft.headers[self._key_header] = call.ensure_idempotency_key()
+        self._add_trace(call, draft)
+        return draft
+
+    def _add_trace(self, call: Call, draft: Draft) -> None:
+        if self.config.propagate_trace:
+            draft.headers.setdefault("traceparent", f"00-{call.trace_id}-{_parent_id()}")
+
+    async def _fetch_token(self, auth: OAuth2Auth) -> Token:
+        await self._acquire_rate()
+        token = await self._ask_token(auth, self._timeouts["make_request"])
+        self.conceal(token.value)
+        return token
+
+    async def _ask_token(self, auth: OAuth2Auth, timeouts: Mapping[str, Any]) -> Token:
+        """Ask for a token.
+
+        Raises:
+            AuthenticationError: The client is not known, or may not have what it asked for.
+            ProviderError: Anything else. What needed the token was not sent, so it may go again.
+        """
+        secrets = Redactor(secrets_in(auth))
+        draft = token_draft(auth, self._bare_headers)
+        # A token that takes too long should be known as that, before the whole attempt is over.
+        connect = timeouts["connect"]
+        try:
+            response = await self._ready().ask_bare(draft, {**timeouts, "read": connect, "write": connect})
+            if succeeded(response):
+                return token_of(read_answer(response, str(draft)), auth, time.monotonic())
+            answer = read_failure(response, lambda text: secrets.text(self._redactor.text(text)))
+            error = error_of_answer(answer, f"{draft} for a token")
+            if answer.status in _TOKEN_REFUSED:
+                raise AuthenticationError(error.message, status_code=answer.status)
+            del vars(error)["answer"]  # the caller asked for something else
+            raise error
+        except ProviderError as error:
+            error.sent = False
+            raise
+
+    async def _acquire_rate(self) -> None:
+        """Take a token of the rate limit for a request beyond the attempt's first."""
+        if self._rate is not None:
+            await self._rate.acquire(anyio.current_effective_deadline() - anyio.current_time())
+
+    def _make_rate_limiter(self) -> RateLimiter | None:
+        self._rate = super()._make_rate_limiter()
+        return self._rate
+
+    def _timeouts_of(self, attempt: float) -> dict[str, float | None]:
+        """Return httpx's timeouts; the attempt as a whole is the framework's to limit."""
+        connect = self.config.connect_timeout_ms
+        limit = attempt / 2 if connect is None else connect / 1000
+        return {"connect": limit, "pool": limit, "read": None, "write": None}
+
+    def _call_here(self) -> Call:
+        call = current_call()
+        assert call is not None  # noqa: S101 - operations run within one
+        return call
+
+    def _ready(self) -> Exchange:
+        if self._exchange is None:
+            raise ProviderStateError("the provider has no client: its initialize() was not run", sent=False)
+        return self._exchange
+
+
+def _sent(headers: Mapping[str, str]) -> set[str]:
+    """Return the credentials as they are sent, without the word before them."""
+    return {value.rpartition(" ")[2] for value in headers.values()}
+
+
+def _plain(value: str | SecretStr) -> str:
+    return value.get_secret_value() if isinstance(value, SecretStr) else value
+
+
+def _parent_id() -> str:
+    """Return parent id and flags (W3C Trace Context, 3.2.2): of OpenTelemetry's span, or new."""
+    trace = sys.modules.get("opentelemetry.trace")
+    span = None if trace is None else trace.get_current_span().get_span_context()
+    if span is not None and span.is_valid:
+        return f"{span.span_id:016x}-{span.trace_flags:02x}"
+    return f"{random.getrandbits(63) + 1:016x}-01"
