@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from typing import Any, cast
 
 import anyio
 import httpx
 
-from aioproviders.errors import RequestError
+from aioproviders.errors import ProviderTimeoutError, RequestError
 from aioproviders.sdk.answers import read_failure
-from aioproviders.sdk.auth import TokenSource
 from aioproviders.sdk.bodies import too_large
 from aioproviders.sdk.client import PooledClient
 from aioproviders.sdk.drafts import SAFE, Draft, origin
 from aioproviders.sdk.http_errors import error_of_answer, error_of_exception
+from aioproviders.sdk.oauth import TokenSource
 
 __all__ = ["Exchange", "close", "succeeded"]
 
@@ -102,6 +102,27 @@ class Exchange:
         """
         return await self._send(draft, self._request(draft, timeouts), None, stream=False)
 
+    async def next_chunk(
+        self, draft: Draft, chunks: AsyncGenerator[bytes, None], silence: float
+    ) -> bytes | None:
+        """Return the next bytes of a stream, None at its end.
+
+        Args:
+            draft: The request, for messages.
+            chunks: From `chunks_of`.
+            silence: Seconds after which it is given up.
+
+        Raises:
+            ProviderError: The stream broke off or fell silent.
+        """
+        try:
+            with anyio.fail_after(silence):
+                return await anext(chunks, None)
+        except TimeoutError as exc:
+            raise ProviderTimeoutError(f"{draft}: the stream was silent for {silence * 1000:g} ms") from exc
+        except (httpx.HTTPError, httpx.InvalidURL) as exc:
+            raise error_of_exception(exc, str(draft), draft.url) from exc
+
     async def _follow(self, draft: Draft, timeouts: Mapping[str, Any], *, stream: bool) -> httpx.Response:
         seen: list[httpx.URL] = []
         while True:
@@ -168,6 +189,19 @@ class Exchange:
 def succeeded(response: httpx.Response) -> bool:
     """Whether the status says success; 304 does, being the answer to a condition."""
     return response.is_success or response.status_code == _NOT_MODIFIED
+
+
+async def chunks_of(response: httpx.Response) -> AsyncGenerator[bytes, None]:
+    """Yield the bytes of a stream as they come, decoded; to be closed by who leaves early."""
+    # Without a coding straight from the wire: httpx's layers leave their own generators to the collector.
+    plain = not isinstance(response.stream, _InPieces)
+    source: Any = aiter(cast("httpx.AsyncByteStream", response.stream)) if plain else response.aiter_bytes()
+    try:
+        async for chunk in source:
+            yield chunk
+    finally:
+        if hasattr(source, "aclose"):
+            await source.aclose()
 
 
 async def close(response: httpx.Response) -> None:

@@ -15,8 +15,8 @@ import copy
 import importlib.metadata
 import random
 import sys
-import time
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
 from typing import Any, ClassVar
 
 import anyio
@@ -26,14 +26,20 @@ from pydantic import SecretStr
 
 from aioproviders.calls import Call, current_call
 from aioproviders.config import ProviderConfig
-from aioproviders.errors import AuthenticationError, ConfigurationError, ProviderError, ProviderStateError
+from aioproviders.errors import (
+    AuthenticationError,
+    ConfigurationError,
+    ProviderError,
+    ProviderStateError,
+    RequestError,
+)
 from aioproviders.health import HealthStatus
 from aioproviders.limits import RateLimiter
-from aioproviders.operations import operation
+from aioproviders.operations import Kind, operation
 from aioproviders.redaction import Redactor, secrets_in
 from aioproviders.sdk import SDKProvider, SDKResponse
 from aioproviders.sdk.answers import read_answer, read_failure
-from aioproviders.sdk.auth import Token, TokenSource, auth_headers, auth_of, auth_with, token_draft, token_of
+from aioproviders.sdk.auth import auth_headers, auth_of, auth_with
 from aioproviders.sdk.clients import make_client
 from aioproviders.sdk.drafts import (
     IDEMPOTENT,
@@ -44,7 +50,7 @@ from aioproviders.sdk.drafts import (
     InvalidRequestError,
     draft_request,
 )
-from aioproviders.sdk.exchange import Exchange, succeeded
+from aioproviders.sdk.exchange import Exchange, chunks_of, close, succeeded
 from aioproviders.sdk.http_config import (
     FIELD_VALUE,
     ApiKeyAuth,
@@ -54,14 +60,32 @@ from aioproviders.sdk.http_config import (
     OAuth2Auth,
 )
 from aioproviders.sdk.http_errors import error_of_answer, failed_response
+from aioproviders.sdk.oauth import Token, TokenSource, ask_token
 from aioproviders.sdk.openapi import describe_service
+from aioproviders.sdk.pages import Pages, PagingStyle
+from aioproviders.sdk.streams import DECODERS, ServerSentEvent, StreamKind
 
-__all__ = ["ApiKeyAuth", "BasicAuth", "BearerAuth", "HTTPSDKConfig", "HTTPSDKProvider", "OAuth2Auth"]
+__all__ = [
+    "ApiKeyAuth",
+    "BasicAuth",
+    "BearerAuth",
+    "HTTPSDKConfig",
+    "HTTPSDKProvider",
+    "OAuth2Auth",
+    "ServerSentEvent",
+]
 
 _CREDENTIALS_REFUSED = frozenset({401, 403})
-_TOKEN_REFUSED = frozenset({400, 401, 403})  # RFC 6749, 5.2
 _SERVER_ERROR = 500
 _NOT_IMPLEMENTED = 501  # what many a server says to HEAD
+
+
+_MOST_PAGES = 1000
+_STREAM_HEADERS = {
+    "bytes": {"accept": "*/*", "accept-encoding": "identity"},
+    "lines": {"accept": "*/*", "accept-encoding": "identity"},
+    "events": {"accept": "text/event-stream", "accept-encoding": "identity", "cache-control": "no-store"},
+}
 
 
 class HTTPSDKProvider(SDKProvider[HTTPSDKConfig]):
@@ -169,6 +193,126 @@ class HTTPSDKProvider(SDKProvider[HTTPSDKConfig]):
             headers=answer.headers,
             attempts=call.attempt,
         )
+
+    @operation(kind=Kind.STREAM)
+    async def stream_request(  # noqa: PLR0913 - what a request is made of
+        self,
+        endpoint: str,
+        data: Any = None,
+        *,
+        method: str = "GET",
+        params: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+        as_: StreamKind = "bytes",
+        idempotency_key: str | None = None,
+    ) -> AsyncGenerator[Any, None]:
+        """Make a request and yield its response while it comes.
+
+        Until the first item is out, failures are retried as in `make_request`; later ones are
+        raised. A read that brings nothing for ``timeout_ms`` ends the stream. Leave early with
+        ``contextlib.aclosing``, which closes the connection there and then.
+
+        Args:
+            endpoint: As for `make_request`, and so are all but `as_`.
+            data: What to send.
+            method: The method.
+            params: Query parameters.
+            headers: More headers; ``Last-Event-ID`` goes on with a stream of events.
+            as_: "bytes" yields pieces as they come, "lines" text without line ends, "events"
+                `ServerSentEvent`. Lines and events are limited to ``max_response_bytes`` each.
+            idempotency_key: Makes the service take all attempts for one.
+
+        Raises:
+            ProviderError: The request failed, or the stream broke off or fell silent.
+        """
+        call = self._call_here()
+        if as_ not in DECODERS:
+            raise InvalidRequestError(f"as_ should be one of {', '.join(DECODERS)}")
+        draft = self._draft(call, method, endpoint, data, params, headers, idempotency_key)
+        given = {name.lower() for name in headers or ()}
+        # A compressed stream comes in gulps: what is out is not yet at hand.
+        draft.headers |= {k: v for k, v in _STREAM_HEADERS[as_].items() if k not in given}
+        response = await self._ready().run(draft, self._timeouts["stream_request"], stream=True)
+        try:
+            if as_ == "events" and not response.headers.get("content-type", "").startswith(
+                "text/event-stream"
+            ):
+                raise RequestError(
+                    f"{draft} was answered with no text/event-stream", status_code=response.status_code
+                )
+            decoder = DECODERS[as_](self.config.max_response_bytes)
+            silence = self._policies["stream_request"].timeout
+            async with aclosing(chunks_of(response)) as chunks:
+                while (chunk := await self._ready().next_chunk(draft, chunks, silence)) is not None:
+                    for item in decoder.feed(chunk):
+                        yield item
+            for item in decoder.end():
+                yield item
+        finally:
+            await close(response)
+
+    async def paginate(  # noqa: PLR0913 - services differ
+        self,
+        endpoint: str,
+        *,
+        style: PagingStyle = "link",
+        params: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+        items: str | None = None,
+        cursor_field: str = "next_cursor",
+        cursor_param: str = "cursor",
+        page_param: str = "page",
+        first_page: int = 1,
+        max_pages: int | None = None,
+    ) -> AsyncGenerator[Any, None]:
+        """Yield the items of a collection, getting page after page.
+
+        Each page is a call of `make_request` of its own, with its own attempts and deadline;
+        nothing is held between them.
+
+        Args:
+            endpoint: Where the collection is.
+            style: How the next page is found: by ``Link`` header (RFC 8288), by a "cursor" in the
+                page, or by "page" number until a page is empty.
+            params: Query parameters of the first page; by cursor and number, of all.
+            headers: More headers.
+            items: Where in a page its items are, such as "result.users"; without it the page itself,
+                or its ``items``, ``data`` or ``results``.
+            cursor_field: Where in a page the next cursor is; missing, null or empty means the end.
+            cursor_param: Query parameter for the cursor.
+            page_param: Query parameter for the page's number.
+            first_page: The first one's number.
+            max_pages: Stop after so many. Without it more than 1000 pages are an error.
+
+        Raises:
+            ProviderError: A page failed, has no items where they should be, or the next one is at
+                another origin or was seen before.
+        """
+        try:
+            pages = Pages(
+                self._endpoints.url(endpoint, params),
+                style,
+                items,
+                cursor_field,
+                cursor_param,
+                page_param,
+                first_page,
+            )
+            for _ in range(_MOST_PAGES if max_pages is None else max_pages):
+                response = await self.make_request(str(pages.url), method="GET", headers=headers)
+                response.raise_for_error()
+                found = pages.items_of(response.data)
+                for item in found:
+                    yield item
+                if not pages.turn(response.data, len(found), response.headers):
+                    return
+            if max_pages is None:
+                raise RequestError(
+                    f"there are more than {_MOST_PAGES} pages: say in max_pages how many to get"
+                )
+        except ProviderError as error:
+            error.provider = error.provider or self.name
+            raise
 
     async def authenticate(self, credentials: dict[str, str]) -> bool:
         """Try `credentials` on the service: True where they are right, False where they are wrong.
@@ -317,29 +461,15 @@ class HTTPSDKProvider(SDKProvider[HTTPSDKConfig]):
         return token
 
     async def _ask_token(self, auth: OAuth2Auth, timeouts: Mapping[str, Any]) -> Token:
-        """Ask for a token.
-
-        Raises:
-            AuthenticationError: The client is not known, or may not have what it asked for.
-            ProviderError: Anything else. What needed the token was not sent, so it may go again.
-        """
-        secrets = Redactor(secrets_in(auth))
-        draft = token_draft(auth, self._bare_headers)
+        secrets, exchange = Redactor(secrets_in(auth)), self._ready()
         # A token that takes too long should be known as that, before the whole attempt is over.
-        connect = timeouts["connect"]
-        try:
-            response = await self._ready().ask_bare(draft, {**timeouts, "read": connect, "write": connect})
-            if succeeded(response):
-                return token_of(read_answer(response, str(draft)), auth, time.monotonic())
-            answer = read_failure(response, lambda text: secrets.text(self._redactor.text(text)))
-            error = error_of_answer(answer, f"{draft} for a token")
-            if answer.status in _TOKEN_REFUSED:
-                raise AuthenticationError(error.message, status_code=answer.status)
-            del vars(error)["answer"]  # the caller asked for something else
-            raise error
-        except ProviderError as error:
-            error.sent = False
-            raise
+        limits = {**timeouts, "read": timeouts["connect"], "write": timeouts["connect"]}
+        return await ask_token(
+            auth,
+            self._bare_headers,
+            lambda draft: exchange.ask_bare(draft, limits),
+            lambda text: secrets.text(self._redactor.text(text)),
+        )
 
     async def _acquire_rate(self) -> None:
         """Take a token of the rate limit for a request beyond the attempt's first."""
