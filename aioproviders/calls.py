@@ -9,7 +9,8 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
+from typing import Self
 
 import anyio
 
@@ -27,6 +28,8 @@ _TRACEPARENT = re.compile(
 class Call:
     """One call of an operation, over all its attempts. Got from `current_call` inside the operation.
 
+    As a context manager it makes itself the current call.
+
     Attributes:
         provider: The provider's name.
         operation: The method's name.
@@ -40,6 +43,7 @@ class Call:
 
     __slots__ = (
         "_id",
+        "_token",
         "_trace_id",
         "attempt",
         "deadline",
@@ -72,6 +76,7 @@ class Call:
         self.idempotency_key: str | None = None
         self._id: str | None = None
         self._trace_id: str | None = None
+        self._token: Token[Call | None] | None = None
 
     def __repr__(self) -> str:
         return f"<Call {self.provider}.{self.operation} attempt {self.attempt}>"
@@ -118,14 +123,15 @@ class Call:
             outer = outer.parent
         return False
 
-    @contextmanager
-    def active(self) -> Iterator[None]:
-        """Make this the current call."""
-        token = _current.set(self)
-        try:
-            yield
-        finally:
-            _current.reset(token)
+    def __enter__(self) -> Self:
+        """Make this the current call, until ``__exit__``."""
+        self._token = _current.set(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._token is not None:
+            _current.reset(self._token)
+            self._token = None
 
 
 def current_call() -> Call | None:

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import difflib
 import os
+import typing
 import warnings
 from collections.abc import Collection, Iterator, Mapping
-from typing import Annotated, Any, NoReturn, Self
+from contextlib import suppress
+from typing import Annotated, Any, NoReturn, Self, TypeVar
 
+import typing_extensions
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from aioproviders.errors import ConfigurationError, ConfigurationWarning
@@ -23,6 +26,7 @@ __all__ = [
     "ProviderConfig",
     "RetryBudgetConfig",
     "Settings",
+    "config_class_of",
     "fit",
 ]
 
@@ -235,15 +239,12 @@ class ProviderConfig(Settings):
                 )
             if policy.deadline_ms is None:
                 continue
-            waits = sum(
-                min(policy.backoff_initial_ms * 2**retry, policy.backoff_max_ms)
-                for retry in range(min(policy.retry_attempts - 1, 64))
-            )
+            waits = _longest_waits(policy)
             whole = policy.timeout_ms * policy.retry_attempts + waits
             if whole > policy.deadline_ms:
                 found.append(
-                    f"{where}{policy.retry_attempts} attempts of {policy.timeout_ms} ms with their backoff take "
-                    f"up to {whole} ms, which does not fit deadline_ms={policy.deadline_ms}"
+                    f"{where}{policy.retry_attempts} attempts of {policy.timeout_ms} ms with their backoff "
+                    f"take up to {whole} ms, which does not fit deadline_ms={policy.deadline_ms}"
                 )
         return found
 
@@ -255,6 +256,16 @@ class ProviderConfig(Settings):
     def for_operation(self, name: str) -> ProviderConfig:
         """Return this config with what `operations` says of the method `name` put in."""
         return dict(self._resolved()).get(name, self)
+
+
+def _longest_waits(config: ProviderConfig) -> int:
+    """Return the longest that all waits of the backoff can take together, in milliseconds."""
+    total, wait, left = 0, config.backoff_initial_ms, config.retry_attempts - 1
+    while left and wait < config.backoff_max_ms:
+        total += wait
+        wait *= 2
+        left -= 1
+    return total + left * config.backoff_max_ms
 
 
 def fit(
@@ -294,3 +305,26 @@ def fit(
                 f"operations.{name}: {provider_class} has no such operation; {hint}", provider=config.name
             )
     return config
+
+
+def config_class_of(cls: type) -> type[ProviderConfig] | None:
+    """Find the config class that `cls` itself names: as type argument, or on ``__init__``'s ``config``."""
+    if "__init__" in vars(cls):
+        # A class defined in a function may name a config that cannot be looked up from here.
+        with suppress(NameError, AttributeError, TypeError):
+            found = _as_config_class(typing.get_type_hints(vars(cls)["__init__"]).get("config"))
+            if found is not None:
+                return found
+    for base in getattr(cls, "__orig_bases__", ()) if "__orig_bases__" in vars(cls) else ():
+        for argument in typing.get_args(base):
+            found = _as_config_class(argument)
+            if found is not None:
+                return found
+    return None
+
+
+def _as_config_class(annotation: Any) -> type[ProviderConfig] | None:
+    if isinstance(annotation, (TypeVar, typing_extensions.TypeVar)):
+        default = getattr(annotation, "__default__", None)
+        annotation = default if isinstance(default, type) else annotation.__bound__
+    return annotation if isinstance(annotation, type) and issubclass(annotation, ProviderConfig) else None

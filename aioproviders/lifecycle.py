@@ -32,12 +32,19 @@ class Lifecycle:
 
     Args:
         on_background_error: Called with the task's name and its error when a background task fails.
+
+    Attributes:
+        state: Where the provider stands.
+        task_group: What background tasks run in; its owner sets it.
+        in_flight: How many calls are under way.
+        draining: Whether closing waits for calls in flight, whose own nested calls may go on.
     """
 
     def __init__(self, on_background_error: Callable[[str, Exception], None]) -> None:
         self.state = ProviderState.NEW
         self.task_group: TaskGroup | None = None
         self.in_flight = 0
+        self.draining = False
         self._on_background_error = on_background_error
         self._prepare: Callable[[], Awaitable[None]] | None = None
         self._start_turn = anyio.Lock()
@@ -122,7 +129,7 @@ class Lifecycle:
         if not self.in_flight and self._idle is not None:
             self._idle.set()
 
-    async def close(self, cleanup: Callable[[], Awaitable[Any]], bound: float, *, drain: bool) -> None:
+    async def close(self, cleanup: Callable[[], Awaitable[Any]], bound: float, *, within: bool) -> None:
         """Let calls in flight end, cancel background tasks, run `cleanup`; each within `bound` seconds.
 
         A second caller waits for the first. Cancellation waits until it is done.
@@ -130,13 +137,15 @@ class Lifecycle:
         Args:
             cleanup: Gives the resources back.
             bound: Limit of each of the three steps, in seconds.
-            drain: Whether to wait for calls in flight; not from inside one of them.
+            within: Whether this is called from inside a call in flight, which can't be waited for then.
 
         Raises:
             ProviderError: `cleanup` failed or took too long; the provider is closed all the same.
         """
         if self._closed is not None:
-            await self._closed.wait()
+            # The first may be waiting for the very call that this is made in.
+            if not within:
+                await self._closed.wait()
             return
         self._closed = anyio.Event()
         self.state = ProviderState.CLOSING
@@ -144,7 +153,7 @@ class Lifecycle:
         try:
             # In a task of its own: a shield keeps anyio's cancellation off, not `asyncio.Task.cancel()`.
             async with anyio.create_task_group() as task_group:
-                task_group.start_soon(self._close, cleanup, bound, drain, failures)
+                task_group.start_soon(self._close, cleanup, bound, within, failures)
         finally:
             self.state = ProviderState.CLOSED
             self._closed.set()
@@ -155,7 +164,7 @@ class Lifecycle:
         self,
         cleanup: Callable[[], Awaitable[Any]],
         bound: float,
-        drain: bool,
+        within: bool,
         failures: list[ProviderError],
     ) -> None:
         with anyio.CancelScope(shield=True):
@@ -164,11 +173,13 @@ class Lifecycle:
                     self._start_scope.cancel()
                 async with self._start_turn:
                     pass
-                if drain and self.in_flight:
+                if self.in_flight and not within:
                     self._idle = anyio.Event()
+                    self.draining = True
                     await self._idle.wait()
+            self.draining = False
             with anyio.move_on_after(bound):
-                await self._end_background()
+                await self.end_background()
             scope = anyio.CancelScope()
             try:
                 with anyio.fail_after(bound) as scope:
@@ -215,7 +226,8 @@ class Lifecycle:
             if not self._background and self._background_over is not None:
                 self._background_over.set()
 
-    async def _end_background(self) -> None:
+    async def end_background(self) -> None:
+        """Cancel the background tasks and wait until they have ended."""
         if self._background:
             self._background_over = anyio.Event()
             for scope in self._background:

@@ -62,32 +62,45 @@ class RateLimiter:
         """Tokens per second at present."""
         return self.full_rate * self._share
 
+    def try_acquire(self) -> bool:
+        """Take a token if there is one for which nobody waits."""
+        if self._waiting or self._wait() > 0:
+            return False
+        self._tokens -= 1
+        return True
+
     async def acquire(self, time_left: float = inf) -> None:
         """Take a token, waiting for it where there is none.
 
         Raises:
-            RateLimitedError: The wait would be longer than `time_left` seconds.
+            RateLimitedError: The wait would be longer than `time_left` seconds, or became so.
         """
-        if not self._waiting and self._wait() <= 0:
-            self._tokens -= 1
+        if self.try_acquire():
             return
         expected = self._wait() + self._waiting / self.rate
         if expected >= time_left:
-            raise RateLimitedError(
-                f"this side's limit of {self.full_rate:g} requests per second asks for a wait of "
-                f"{expected:.2f} s, and only {max(time_left, 0):.2f} s are left",
-                sent=False,
-                retry_after=expected,
-                reason="deadline",
-            )
+            raise self._too_long(expected, time_left)
         self._waiting += 1
         try:
-            async with self._turn:
-                while (wait := self._wait()) > 0:
-                    await self._sleep(wait)
-                self._tokens -= 1
+            # The rate may be slowed down meanwhile.
+            with anyio.move_on_after(None if time_left == inf else time_left) as scope:
+                async with self._turn:
+                    while (wait := self._wait()) > 0:
+                        await self._sleep(wait)
+                    self._tokens -= 1
         finally:
             self._waiting -= 1
+        if scope.cancelled_caught:
+            raise self._too_long(self._wait() + self._waiting / self.rate, 0.0)
+
+    def _too_long(self, wait: float, time_left: float) -> RateLimitedError:
+        return RateLimitedError(
+            f"this side's limit of {self.full_rate:g} requests per second asks for a wait of "
+            f"{wait:.2f} s, and only {max(time_left, 0):.2f} s are left",
+            sent=False,
+            retry_after=wait,
+            reason="deadline",
+        )
 
     def slow_down(self) -> None:
         """Halve the rate: the other side said that it is too much."""
@@ -180,16 +193,17 @@ class CircuitBreaker:
         self._buckets: deque[list[float]] = deque(maxlen=self._BUCKETS)  # [end, calls, failures]
         self._open_until = 0.0
         self._probing = False
+        self._changes = 0
         self.state = CircuitState.CLOSED
 
-    def enter(self) -> bool:
-        """Ask to be let through; returns whether the attempt is the probe. `leave` must follow.
+    def enter(self) -> int:
+        """Ask to be let through; returns a ticket, with which `leave` must follow.
 
         Raises:
             CircuitOpenError: Not now; ``retry_after`` says when.
         """
         if self.state is CircuitState.CLOSED:
-            return False
+            return self._changes
         left = self._open_until - self._clock()
         if left > 0 or self._probing:
             raise CircuitOpenError(
@@ -201,15 +215,18 @@ class CircuitBreaker:
         if self.state is CircuitState.OPEN:
             self._change(CircuitState.HALF_OPEN)
         self._probing = True
-        return True
+        return self._changes
 
-    def leave(self, *, probe: bool, failed: bool | None) -> None:
+    def leave(self, ticket: int, *, failed: bool | None) -> None:
         """Tell how the attempt ended; None where that says nothing about the other side."""
-        if probe:
+        # An attempt that began before the last change has nothing to say on what is now.
+        if ticket != self._changes:
+            return
+        if self.state is CircuitState.HALF_OPEN:
             self._probing = False
             if failed is not None:
                 self._decide(failed=failed)
-        elif self.state is CircuitState.CLOSED and failed is not None:
+        elif failed is not None:
             self._count(failed=failed)
 
     def _decide(self, *, failed: bool) -> None:
@@ -243,4 +260,5 @@ class CircuitBreaker:
 
     def _change(self, state: CircuitState) -> None:
         self.state = state
+        self._changes += 1
         self._on_change(state)

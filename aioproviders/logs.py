@@ -52,8 +52,9 @@ class ProviderLogger:
         self._name = name
         self._redactor = redactor or Redactor()
         self._bound = bound
-        self._seen: tuple[Any, ...] = ()
+        self._seen: tuple[Any, Any, Any, Any] = (None, None, None, None)
         self._logger: Any = None
+        self._has_level = False
 
     def __repr__(self) -> str:
         return f"ProviderLogger({self._name!r})"
@@ -90,8 +91,7 @@ class ProviderLogger:
         if not structlog.is_configured():
             return
         logger = self._current_logger()
-        enabled = getattr(logger, "is_enabled_for", None) or getattr(logger, "isEnabledFor", None)
-        if (enabled is not None and not enabled(_LEVELS[level])) or is_silent():
+        if (self._has_level and not logger.is_enabled_for(_LEVELS[level])) or is_silent():
             return
         if args:
             event = event % args
@@ -107,17 +107,22 @@ class ProviderLogger:
 
     def _current_logger(self) -> Any:
         config = structlog.get_config()
-        seen = (
-            config["wrapper_class"],
-            config["processors"],
-            config["logger_factory"],
-            config["context_class"],
-        )
-        if len(self._seen) != len(seen) or any(
-            new is not old for new, old in zip(seen, self._seen, strict=True)
+        wrapper, processors, factory, context = self._seen
+        if (
+            config["processors"] is not processors
+            or config["wrapper_class"] is not wrapper
+            or config["logger_factory"] is not factory
+            or config["context_class"] is not context
         ):
-            self._seen = seen
+            self._seen = (
+                config["wrapper_class"],
+                config["processors"],
+                config["logger_factory"],
+                config["context_class"],
+            )
             self._logger = structlog.get_logger(self._name).bind()
+            # Looked for on the class: a generic BoundLogger makes up any method it is asked for.
+            self._has_level = hasattr(type(self._logger), "is_enabled_for")
         return self._logger
 
     def _traceback(self, exc_info: Any) -> str:

@@ -94,7 +94,7 @@ class _Performer(Protocol):
 
 
 def operations_of(cls: type) -> dict[str, Operation]:
-    """Return the operations of a class, by method name."""
+    """Return the operations of a class, by method name; the nearest mark holds."""
     found: dict[str, Operation] = {}
     for base in reversed(cls.__mro__):
         for name, attribute in vars(base).items():
@@ -105,17 +105,16 @@ def operations_of(cls: type) -> dict[str, Operation]:
 
 
 def wrap_operations(cls: type) -> None:
-    """Wrap each method that `cls` itself defines and that is an operation, abstract ones left aside.
+    """Wrap each method of `cls` that is an operation, abstract ones left aside.
+
+    That is what the class itself defines, and what it has from a mixin that is no provider class.
 
     Raises:
         TypeError: Such a method is not ``async``.
     """
-    inherited: dict[str, Operation] = {}
-    for base in reversed(cls.__mro__[1:]):
-        inherited |= {name: op for name, op in operations_of(base).items() if name not in inherited}
-    for name, attribute in list(vars(cls).items()):
-        op = getattr(attribute, "__operation__", None) or inherited.get(name)
-        if op is None or getattr(attribute, "__isabstractmethod__", False):
+    for name, op in operations_of(cls).items():
+        attribute = next(vars(base)[name] for base in cls.__mro__ if name in vars(base))
+        if getattr(attribute, "__isabstractmethod__", False) or getattr(attribute, "__wrapping__", False):
             continue
         stream = op.kind is Kind.STREAM
         plain = inspect.unwrap(attribute) if callable(attribute) else attribute
@@ -141,6 +140,7 @@ def _wrap(op: Operation, function: Callable[..., Any]) -> Callable[..., Any]:
         return await self._perform(op, function, args, kwargs)
 
     wrapper.__operation__ = op  # type: ignore[attr-defined]  # the mark
+    wrapper.__wrapping__ = True  # type: ignore[attr-defined]  # what tells it from a mark on plain code
     return wrapper
 
 
@@ -153,4 +153,5 @@ def _wrap_stream(op: Operation, function: Callable[..., Any]) -> Callable[..., A
         return self._perform_stream(op, function, args, kwargs)
 
     wrapper.__operation__ = op  # type: ignore[attr-defined]  # the mark
+    wrapper.__wrapping__ = True  # type: ignore[attr-defined]  # what tells it from a mark on plain code
     return wrapper

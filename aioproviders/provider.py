@@ -13,13 +13,13 @@ The first use initializes; nothing works once cleanup has begun.
 
 from __future__ import annotations
 
-import inspect
 import typing
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import partial
 from types import TracebackType
 from typing import Any, ClassVar, Generic, Self
 
@@ -27,15 +27,15 @@ import anyio
 from typing_extensions import TypeVar
 
 from aioproviders.calls import Call
-from aioproviders.config import ProviderConfig, fit
+from aioproviders.config import ProviderConfig, config_class_of, fit
 from aioproviders.errors import ProviderError, ProviderStateError, ProviderTimeoutError
 from aioproviders.health import HealthCheck, HealthStatus, normalize
 from aioproviders.lifecycle import Lifecycle, ProviderState
 from aioproviders.limits import CircuitBreaker, CircuitState, RateLimiter, RetryBudget
 from aioproviders.logs import ProviderLogger
 from aioproviders.operations import Kind, Operation, operation, operations_of, wrap_operations
-from aioproviders.redaction import Redactor, secrets_in
-from aioproviders.resilience import NO_LIMITS, Limits, Policy, acquire_slot, execute, translate
+from aioproviders.redaction import Redactor, describe, secrets_in
+from aioproviders.resilience import Limits, Policy, acquire_slot, execute, next_item
 
 __all__ = ["BaseProvider", "ProviderState", "ProviderType", "operation"]
 
@@ -83,7 +83,7 @@ class BaseProvider(ABC, Generic[ConfigT]):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if "config_class" not in vars(cls):
-            found = _config_class_of(cls)
+            found = config_class_of(cls)
             if found is not None:
                 cls.config_class = found
         wrap_operations(cls)
@@ -95,8 +95,11 @@ class BaseProvider(ABC, Generic[ConfigT]):
         )
         self._redactor = Redactor(secrets_in(self.config))
         self.logger = ProviderLogger(type(self).__name__, self._redactor, provider=self.config.name)
-        self._policies = {name: Policy.of(self.config.for_operation(name)) for name in self._operations}
-        self._limits = self._make_limits()
+        limits = self._make_limits()
+        self._policies = {
+            name: Policy.of(self.config.for_operation(name), limits[op.kind])
+            for name, op in self._operations.items()
+        }
         self._background_errors: dict[str, str] = {}
         self._lifecycle = Lifecycle(self._on_background_error)
 
@@ -184,6 +187,10 @@ class BaseProvider(ABC, Generic[ConfigT]):
         task_group, self._lifecycle.task_group = self._lifecycle.task_group, None
         try:
             await self.cleanup()
+        except ProviderError:
+            # It is logged; what the body raised, a cancellation above all, goes before it.
+            if error is None:
+                raise
         finally:
             if task_group is not None:
                 task_group.cancel_scope.cancel()
@@ -192,20 +199,18 @@ class BaseProvider(ABC, Generic[ConfigT]):
                 with suppress(BaseExceptionGroup):
                     await task_group.__aexit__(type(error) if error else None, error, None)
 
-    def _make_limits(self) -> Limits:
+    def _make_limits(self) -> dict[Kind, Limits]:
         config = self.config
-        return Limits(
-            slots=anyio.Semaphore(config.max_concurrency, fast_acquire=True)
-            if config.max_concurrency
-            else None,
-            budget=RetryBudget(config.retry_budget, config.retry_attempts) if config.retry_budget else None,
-            breaker=(
-                CircuitBreaker(config.circuit_breaker, on_change=self._on_circuit_change)
-                if config.circuit_breaker
-                else None
-            ),
-            rate=self._make_rate_limiter(),
-        )
+        limits = Limits(rate=self._make_rate_limiter())
+        # A probe must tell the truth when the breaker is open and all slots are taken, so it heeds neither.
+        by_kind = {Kind.INITIALIZE: Limits(), Kind.CLEANUP: Limits(), Kind.HEALTH: Limits(rate=limits.rate)}
+        if config.max_concurrency:
+            limits.slots = anyio.Semaphore(config.max_concurrency, fast_acquire=True)
+        if config.retry_budget:
+            limits.budget = RetryBudget(config.retry_budget, config.retry_attempts)
+        if config.circuit_breaker:
+            limits.breaker = CircuitBreaker(config.circuit_breaker, on_change=self._on_circuit_change)
+        return {Kind.CALL: limits, Kind.STREAM: limits, **by_kind}
 
     async def _perform(
         self, op: Operation, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -226,21 +231,22 @@ class BaseProvider(ABC, Generic[ConfigT]):
     async def _perform_call(
         self, op: Operation, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
-        policy, limits, lifecycle = self._policies[op.name], self._limits, self._lifecycle
-        call = self._call(op)
-        with call.active():
+        policy, lifecycle = self._policies[op.name], self._lifecycle
+        slots = policy.limits.slots
+        with self._call(op) as call:
             try:
                 if lifecycle.state is not ProviderState.READY:
                     await self._make_ready(call)
-                # A call made inside another one of this provider has that one's slot.
-                slots = None if limits.slots is None or call.is_within(self) else limits.slots
                 lifecycle.enter()
                 try:
+                    # A call made inside another one of this provider has that one's slot.
+                    if slots is not None and call.is_within(self):
+                        slots = None
                     if slots is not None:
                         await acquire_slot(call, slots)
                     try:
                         result = await execute(
-                            call, policy, limits, self.logger, function, self, *args, **kwargs
+                            call, policy, self.logger, partial(function, self, *args, **kwargs)
                         )
                     finally:
                         if slots is not None:
@@ -249,10 +255,6 @@ class BaseProvider(ABC, Generic[ConfigT]):
                     lifecycle.leave()
             except ProviderError as error:
                 self._complete(call, error)
-                if isinstance(error.__cause__, TypeError):
-                    inspect.signature(function).bind(
-                        self, *args, **kwargs
-                    )  # wrong arguments are the caller's mistake
                 if op.failure is None or (isinstance(error, ProviderStateError) and not call.attempt):
                     raise
                 return op.failure(error, call)
@@ -263,55 +265,59 @@ class BaseProvider(ABC, Generic[ConfigT]):
         self, op: Operation, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> AsyncGenerator[Any, None]:
         """Run an override that is an async generator; the current call is set only while it runs."""
-        policy, limits, lifecycle = self._policies[op.name], self._limits, self._lifecycle
+        policy, lifecycle = self._policies[op.name], self._lifecycle
         call = self._call(op)
         source: AsyncGenerator[Any, None] | None = None
         slots: anyio.Semaphore | None = None
         lifecycle.enter()
         try:
-            with call.active():
+            with call, self._completing(call):
                 if lifecycle.state is not ProviderState.READY:
                     await self._make_ready(call)
-                if limits.slots is not None and not call.is_within(self):
-                    await acquire_slot(call, limits.slots)
-                    slots = limits.slots
-                source, item = await execute(
-                    call, policy, limits, self.logger, self._open_stream, policy, function, args, kwargs
-                )
+                if policy.limits.slots is not None and not call.is_within(self):
+                    await acquire_slot(call, policy.limits.slots)
+                    slots = policy.limits.slots
+                begin = partial(self._begin_stream, policy, partial(function, self, *args, **kwargs))
+                source, item = await execute(call, policy, self.logger, begin)
             while item is not _END:
                 yield item
-                with call.active():
-                    item = await anext(source, _END)
-        except Exception as exc:
-            error = translate(exc)
-            with call.active():
-                self._complete(call, error)
-            if error is exc:
-                raise
-            raise error from exc
+                with call, self._completing(call):
+                    item = await next_item(call, source, _END)
         finally:
             try:
                 if source is not None:
-                    await _close_stream(source, policy)
+                    with call:
+                        await self._close_stream(policy, source)
             finally:
                 if slots is not None:
                     slots.release()
                 lifecycle.leave()
 
-    async def _open_stream(
-        self, policy: Policy, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[AsyncGenerator[Any, None], Any]:
+    def _begin_stream(
+        self, policy: Policy, begin: Callable[[], AsyncGenerator[Any, None]]
+    ) -> Awaitable[tuple[AsyncGenerator[Any, None], Any]]:
         """Begin a stream and fetch its first item; up to here a retry may start over."""
-        source = function(self, *args, **kwargs)
-        try:
-            return source, await anext(source, _END)
-        except BaseException:
-            await _close_stream(source, policy)
-            raise
+        source = begin()
+
+        async def first_item() -> tuple[AsyncGenerator[Any, None], Any]:
+            try:
+                return source, await anext(source, _END)
+            except BaseException:
+                await self._close_stream(policy, source)
+                raise
+
+        return first_item()
+
+    async def _close_stream(self, policy: Policy, source: AsyncGenerator[Any, None]) -> None:
+        with anyio.move_on_after(policy.timeout, shield=True):
+            try:
+                await source.aclose()
+            except Exception as error:  # noqa: BLE001 - who leaves a stream has what he wanted of it
+                self.logger.warning("stream.close_failed", error=error)
 
     async def _make_ready(self, call: Call) -> None:
         """Initialize, at the first use; within the call's deadline."""
-        if call.is_within(self, "initialize"):
+        if call.is_within(self, "initialize") or (self._lifecycle.draining and call.is_within(self)):
             return
         self._refuse()
         left = None if call.deadline is None else call.deadline - call.started
@@ -330,21 +336,15 @@ class BaseProvider(ABC, Generic[ConfigT]):
             raise ProviderStateError("the provider is disabled by its config", sent=False)
 
     async def _perform_initialize(self, op: Operation, function: Callable[..., Any]) -> None:
-        call = self._call(op)
-        with call.active():
-            try:
-                self._refuse()
-                if call.is_within(self, op.name):
-                    raise ProviderStateError("initialize() called from within itself", sent=False)
-                await self._lifecycle.start(lambda: self._start(call, op, function))
-            except ProviderError as error:
-                self._complete(call, error)
-                raise
+        with self._call(op) as call, self._completing(call):
+            self._refuse()
+            if call.is_within(self, op.name):
+                raise ProviderStateError("initialize() called from within itself", sent=False)
+            await self._lifecycle.start(lambda: self._start(call, function))
 
-    async def _start(self, call: Call, op: Operation, function: Callable[..., Any]) -> None:
-        await execute(
-            call, self._policies[op.name], NO_LIMITS, self.logger, self._initialize_or_undo, function
-        )
+    async def _start(self, call: Call, function: Callable[..., Any]) -> None:
+        body = partial(self._initialize_or_undo, function)
+        await execute(call, self._policies[call.operation], self.logger, body)
         self.logger.info("provider.initialized", attempts=call.attempt, elapsed_ms=_milliseconds(call))
 
     async def _initialize_or_undo(self, function: Callable[..., Any]) -> None:
@@ -352,27 +352,25 @@ class BaseProvider(ABC, Generic[ConfigT]):
             await function(self)
         except BaseException:
             op = self._operations["cleanup"]
-            with self._call(op).active(), anyio.move_on_after(self._policies[op.name].timeout, shield=True):
+            with self._call(op), anyio.move_on_after(self._policies[op.name].timeout, shield=True):
                 try:
-                    await inspect.unwrap(type(self).cleanup)(self)
+                    await self._lifecycle.end_background()
+                    # The override itself: the provider is not closed, it may be started again.
+                    await type(self).cleanup.__wrapped__(self)  # type: ignore[attr-defined]  # set by functools.wraps
                 except Exception as error:  # noqa: BLE001 - what made initialize fail is what the caller must see
                     self.logger.warning("provider.cleanup_failed", error=error)
             raise
 
     async def _perform_cleanup(self, op: Operation, function: Callable[..., Any]) -> None:
-        call = self._call(op)
-        with call.active():
+        with self._call(op) as call:
             if call.is_within(self, "initialize"):
                 await function(self)
                 return
             already = self._lifecycle.state in (ProviderState.CLOSING, ProviderState.CLOSED)
-            try:
+            with self._completing(call):
                 await self._lifecycle.close(
-                    lambda: function(self), self._policies[op.name].timeout, drain=not call.is_within(self)
+                    lambda: function(self), self._policies[op.name].timeout, within=call.is_within(self)
                 )
-            except ProviderError as error:
-                self._complete(call, error)
-                raise
             if not already:
                 self.logger.info("provider.closed", elapsed_ms=_milliseconds(call))
 
@@ -380,21 +378,17 @@ class BaseProvider(ABC, Generic[ConfigT]):
         if not self.config.enabled:
             return HealthCheck(status=HealthStatus.DISABLED)
         checked_at = datetime.now(UTC)
-        call = self._call(op)
-        # A probe must tell the truth when the breaker is open and all slots are taken, so it heeds neither.
-        limits = Limits(rate=self._limits.rate)
-        with call.active():
+        with self._call(op) as call:
             self._lifecycle.enter()
             try:
                 if self._lifecycle.state is not ProviderState.READY:
                     await self._make_ready(call)
-                answer = await execute(call, self._policies[op.name], limits, self.logger, function, self)
-                check = normalize(answer)
+                body = partial(self._normalized, function)
+                check: HealthCheck = await execute(call, self._policies[op.name], self.logger, body)
             except ProviderError as error:
                 self._complete(call, error)
-                status = (
-                    HealthStatus.TIMEOUT if isinstance(error, ProviderTimeoutError) else HealthStatus.ERROR
-                )
+                timeout = isinstance(error, ProviderTimeoutError)
+                status = HealthStatus.TIMEOUT if timeout else HealthStatus.ERROR
                 check = HealthCheck(status=status, error=error.message)
             finally:
                 self._lifecycle.leave()
@@ -412,6 +406,17 @@ class BaseProvider(ABC, Generic[ConfigT]):
             check["details"] = self._redactor.value(check["details"])
         return check
 
+    async def _normalized(self, function: Callable[..., Any]) -> HealthCheck:
+        return normalize(await function(self))
+
+    @contextmanager
+    def _completing(self, call: Call) -> Iterator[None]:
+        try:
+            yield
+        except ProviderError as error:
+            self._complete(call, error)
+            raise
+
     def _complete(self, call: Call, error: ProviderError) -> None:
         """Make a failed call's error fit to leave: say where it arose, without secrets; and log it."""
         seen_here = error.provider == self.name
@@ -420,10 +425,6 @@ class BaseProvider(ABC, Generic[ConfigT]):
             error.operation = call.operation
             error.attempts = call.attempt
             error.elapsed = call.elapsed
-        message = self._redactor.text(error.message)
-        if message != error.message:
-            error.message = message
-            error.args = (message, *error.args[1:])
         self._redactor.scrub(error)
         if seen_here:
             return
@@ -440,37 +441,9 @@ class BaseProvider(ABC, Generic[ConfigT]):
         self.logger.warning("circuit_breaker.changed", state=state)
 
     def _on_background_error(self, task: str, error: Exception) -> None:
-        self._background_errors[task] = self._redactor.text(f"{type(error).__name__}: {error}")
+        self._background_errors[task] = self._redactor.text(describe(error))
         self.logger.error("background.failed", task=task, exc_info=error)
-
-
-async def _close_stream(source: AsyncGenerator[Any, None], policy: Policy) -> None:
-    with anyio.move_on_after(policy.timeout, shield=True):
-        await source.aclose()
 
 
 def _milliseconds(call: Call) -> float:
     return round(call.elapsed * 1000, 3)
-
-
-def _config_class_of(cls: type[BaseProvider[Any]]) -> type[ProviderConfig] | None:
-    """Find the config class that `cls` itself names: as type argument, or on ``__init__``'s ``config``."""
-    if "__init__" in vars(cls):
-        # A class defined in a function may name a config that cannot be looked up from here.
-        with suppress(NameError, AttributeError, TypeError):
-            found = _as_config_class(typing.get_type_hints(cls.__init__).get("config"))
-            if found is not None:
-                return found
-    for base in getattr(cls, "__orig_bases__", ()) if "__orig_bases__" in vars(cls) else ():
-        for argument in typing.get_args(base):
-            found = _as_config_class(argument)
-            if found is not None:
-                return found
-    return None
-
-
-def _as_config_class(annotation: Any) -> type[ProviderConfig] | None:
-    if isinstance(annotation, (TypeVar, typing.TypeVar)):
-        default = getattr(annotation, "__default__", None)
-        annotation = default if isinstance(default, type) else annotation.__bound__
-    return annotation if isinstance(annotation, type) and issubclass(annotation, ProviderConfig) else None

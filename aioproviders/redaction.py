@@ -9,43 +9,75 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, ValuesView
+from collections.abc import Set as AbstractSet
+from dataclasses import fields, is_dataclass
 from datetime import date, time, timedelta
 from decimal import Decimal
+from operator import is_
 from typing import Any
 from urllib.parse import quote, quote_plus, unquote
 from uuid import UUID
 
 from pydantic import BaseModel, SecretBytes, SecretStr
 
-__all__ = ["MASK", "Redactor", "is_secret_key", "secrets_in"]
+from aioproviders.errors import ProviderError
+
+__all__ = ["MASK", "Redactor", "describe", "is_secret_key", "secrets_in"]
 
 MASK = "**********"
 """What stands in a secret's place; the same that pydantic prints."""
 
 _SECRET_WORD = re.compile(
-    r"passw|passphrase|passcode|\bpwd\b|secret|token|authorization|credential|cookie|bearer"
+    r"passw|passphrase|passcode|\bpwd\b|secrets?\b|tokens?\b|authorization|credential|cookies?\b|bearer\b"
     r"|\b(api|access|private|signing|encryption|client|account|shared)[ ]?key",
     re.IGNORECASE,
 )
+# What a name ends with when a number under it is the secret itself, not a count or a limit of such.
+_ITSELF = re.compile(r"(password|passwd|pwd|passphrase|passcode|secret|token|key)$", re.IGNORECASE)
 _WORD_BREAK = re.compile(r"[^A-Za-z0-9]+|(?<=[a-z0-9])(?=[A-Z])")
-_USERINFO = re.compile(r"(?<=://)[^/?#\s@'\"]+(?:@[^/?#\s@'\"]+)*(?=@)")
-_QUERY = re.compile(
-    r"(?i)(?<=[?&;])([a-z0-9_.\-]*(?:pass|secret|token|key|sig|auth|credential)[a-z0-9_.\-]*=)[^&#\s'\"]+"
+# A quote may be part of a password, but not where it ends a quoted text.
+_USERINFO = re.compile(r"(?<=://)(?:[^/?#\s'\"]|['\"](?![,:;)\]}\s]|$))+(?=@)")
+_QUERY = re.compile(r"(?<=[?&;])([\w.\-%\[\]]+)=([^&#\s'\"]+)")
+_QUERY_SECRET = re.compile(r"\b(sig|signature|key|auth|hmac)$", re.IGNORECASE)
+# What follows must look like a token and not like a word: "basic authentication failed".
+_SCHEME = re.compile(
+    r"(?i)\b(bearer|basic|digest|negotiate)(\s+)"
+    r"(?=[\w.~+/=\-]*(?:[0-9._~+/=]|(?-i:[a-z][A-Z]))|[\w\-]{20,})[\w.~+/=\-]{6,}"
 )
-_SCHEME = re.compile(r"(?i)\b(bearer|basic|digest|negotiate)(\s+)(?=[a-z0-9])[\w.~+/=\-]{6,}")
 _HEADER = re.compile(
-    r"(?i)\b((?:proxy-)?authorization|cookie|set-cookie|x-api-key|x-auth-token|api-key)(['\"]?\s*[:=]\s*['\"]?)"
-    r"(?!(?:bearer|basic|digest|negotiate)\b)([^\s'\",;]+)"
+    r"(?i)\b((?:proxy-)?authorization|(?:set-)?cookie)(['\"]?\s*[:=]\s*)(?:(['\"])(?:(?!\3).)+|[^\s'\"][^\r\n]*)"
 )
-_PLAIN = (bool, int, float, Decimal, date, time, timedelta, UUID, type(None))
-_SHORT = 6
+_ENTRY = re.compile(r"(['\"])([\w.\- ]{1,64})\1(\s*:\s*b?)(['\"])((?:\\.|(?!\4)[^\\])*)\4")
+_ASSIGNED = re.compile(r"(?i)\b(x-api-key|x-auth-token|api-key)(\s*[:=]\s*)([^\s'\",;]+)")
+_COUNTS = (int, float, Decimal, date, time, timedelta)
+_PLAIN = (*_COUNTS, type(None))
+_MANY = (list, tuple, AbstractSet, deque, ValuesView)
+_SHORT = 4
 _DEEPEST = 12
 
 
 def is_secret_key(key: object) -> bool:
     """Whether a value under `key` (``api_key``, ``X-Auth-Token``, ``dbPassword`` …) is taken for secret."""
-    return isinstance(key, str) and bool(_SECRET_WORD.search(_WORD_BREAK.sub(" ", key)))
+    return isinstance(key, str) and bool(_SECRET_WORD.search(_words(key)))
+
+
+def describe(error: BaseException) -> str:
+    """Return the type and the text of `error` in one line, also of one that can't print itself."""
+    text = _printed(str, error)
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _words(key: str) -> str:
+    return _WORD_BREAK.sub(" ", key).strip()
+
+
+def _printed(how: Callable[[Any], str], value: object) -> str:
+    try:
+        return how(value)
+    except Exception:  # noqa: BLE001 - a foreign __str__ or __repr__ may raise anything
+        return f"<{type(value).__name__} that can't be printed>"
 
 
 class Redactor:
@@ -79,9 +111,13 @@ class Redactor:
             text = self._pattern.sub(MASK, text)
         if "://" in text:
             text = _USERINFO.sub(MASK, text)
-        text = _QUERY.sub(rf"\1{MASK}", text)
-        text = _SCHEME.sub(rf"\1\2{MASK}", text)
-        return _HEADER.sub(rf"\1\2{MASK}", text)
+        if "=" in text:
+            text = _QUERY.sub(_query, text)
+        if ":" in text or "=" in text:
+            text = _HEADER.sub(_header, text)
+            text = _ENTRY.sub(_entry, text)
+            text = _ASSIGNED.sub(rf"\1\2{MASK}", text)
+        return _SCHEME.sub(rf"\1\2{MASK}", text)
 
     def value(self, value: Any, *, _depth: int = 0) -> Any:
         """Return a copy of `value` made of plain types, with every secret in it masked."""
@@ -89,32 +125,25 @@ class Redactor:
             return self.text(str(value))
         if isinstance(value, _PLAIN):
             return value
-        if isinstance(value, (SecretStr, SecretBytes)):
-            return MASK
         if _depth >= _DEEPEST:
             return "…"
-        if isinstance(value, BaseModel):
-            return self.value(
-                {name: getattr(value, name) for name in type(value).model_fields}, _depth=_depth
-            )
-        if isinstance(value, Mapping):
-            return {self._key(key): self._entry(key, item, _depth + 1) for key, item in value.items()}
-        if isinstance(value, (list, tuple, set, frozenset)):
+        fields = _fields(value)
+        if fields is not None:
+            return {self._key(key): self._entry(key, item, _depth + 1) for key, item in fields.items()}
+        if isinstance(value, _MANY):
             return [self.value(item, _depth=_depth + 1) for item in value]
-        if isinstance(value, BaseException):
-            return self.text(f"{type(value).__name__}: {value}")
-        if isinstance(value, (bytes, bytearray, memoryview)):
-            return self.text(bytes(value).decode("utf-8", "backslashreplace"))
-        return self.text(repr(value))
+        return MASK if isinstance(value, (SecretStr, SecretBytes)) else self.text(_plain_text(value))
 
     def _key(self, key: Any) -> str:
-        return self.text(key if isinstance(key, str) else str(key))
+        return self.text(key if isinstance(key, str) else _printed(str, key))
 
     def _entry(self, key: Any, item: Any, depth: int) -> Any:
-        # Numbers under such keys are counts and limits (`max_tokens`), not secrets.
-        if is_secret_key(key) and not isinstance(item, _PLAIN):
-            return MASK
-        return self.value(item, _depth=depth)
+        if not is_secret_key(key) or item is None or isinstance(item, bool):
+            return self.value(item, _depth=depth)
+        # A number may be a count or a limit (`max_tokens`).
+        if isinstance(item, _COUNTS) and not _ITSELF.search(_words(key)):
+            return item
+        return MASK
 
     def scrub(self, error: BaseException) -> None:
         """Make `error` and all it is chained from safe to print.
@@ -122,37 +151,89 @@ class Redactor:
         A foreign exception can't be changed safely, so one that shows a secret is replaced in the
         chain by a stand-in that keeps its type's name, its text without the secret and its traceback.
         """
-        seen = {id(error)}
-        link: BaseException = error
-        while True:
-            cause = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
-            if cause is None or id(cause) in seen:
-                return
-            safe = self._safe(cause)
-            if safe is not cause:
-                if link.__cause__ is not None:
-                    link.__cause__ = safe
-                else:
-                    link.__context__ = safe
-            seen.add(id(safe))
-            link = safe
+        done: dict[int, BaseException] = {id(error): error}
+        self._clean(error)
+        self._link(error, error, done)
 
-    def _safe(self, error: BaseException) -> BaseException:
-        shown = "\n".join([str(error), repr(error), *getattr(error, "__notes__", ())])
-        if not isinstance(error, BaseExceptionGroup) and self.text(shown) == shown:
+    def _link(self, old: BaseException, new: BaseException, done: dict[int, BaseException]) -> None:
+        """Give `new` the chain of `old`, made safe."""
+        silent = old.__suppress_context__
+        cause, context = old.__cause__, old.__context__
+        new.__cause__ = cause and self._safe(cause, done)
+        new.__context__ = context and self._safe(context, done)
+        new.__suppress_context__ = silent
+
+    def _safe(self, error: BaseException, done: dict[int, BaseException]) -> BaseException:
+        """Return `error` if nothing of it shows a secret, else what stands for it."""
+        if id(error) in done:
+            return done[id(error)]
+        done[id(error)] = safe = self._stand_in(error, done)
+        if safe is not error:
+            safe.__traceback__ = error.__traceback__
+            for note in getattr(error, "__notes__", ()):
+                safe.add_note(self.text(str(note)))
+        self._link(error, safe, done)
+        return safe
+
+    def _stand_in(self, error: BaseException, done: dict[int, BaseException]) -> BaseException:
+        if isinstance(error, ProviderError):
+            self._clean(error)
             return error
+        notes = map(str, getattr(error, "__notes__", ()))
         if isinstance(error, BaseExceptionGroup):
-            members = [self._safe(member) for member in error.exceptions]
-            if all(new is old for new, old in zip(members, error.exceptions, strict=True)):
+            members = [self._safe(member, done) for member in error.exceptions]
+            shown = "\n".join([error.message, *notes])
+            if self.text(shown) == shown and all(map(is_, members, error.exceptions)):
                 return error
-            stand_in: BaseException = error.derive(members)
-        else:
-            stand_in = RedactedError(self.text(f"{type(error).__name__}: {error}"))
-        stand_in.__traceback__ = error.__traceback__
-        stand_in.__cause__ = error.__cause__
-        stand_in.__context__ = error.__context__
-        stand_in.__suppress_context__ = error.__suppress_context__
-        return stand_in
+            return BaseExceptionGroup(self.text(error.message), members)
+        shown = "\n".join([_printed(str, error), _printed(repr, error), *notes])
+        return error if self.text(shown) == shown else RedactedError(self.text(describe(error)))
+
+    def _clean(self, error: BaseException) -> None:
+        """Mask secrets in the error itself, which is one of ours."""
+        if isinstance(error, ProviderError):
+            error.message = self.text(error.message)
+        error.args = tuple(self.text(item) if isinstance(item, str) else item for item in error.args)
+        if hasattr(error, "__notes__"):
+            error.__notes__ = [self.text(str(note)) for note in error.__notes__]
+
+
+def _query(found: re.Match[str]) -> str:
+    name = found[1]
+    hidden = is_secret_key(name) or _QUERY_SECRET.search(_words(name))
+    return f"{name}={MASK}" if hidden else found[0]
+
+
+def _header(found: re.Match[str]) -> str:
+    return f"{found[1]}{found[2]}{found[3] or ''}{MASK}"
+
+
+def _entry(found: re.Match[str]) -> str:
+    quote_1, key, colon, quote_2 = found[1], found[2], found[3], found[4]
+    return f"{quote_1}{key}{quote_1}{colon}{quote_2}{MASK}{quote_2}" if is_secret_key(key) else found[0]
+
+
+def _fields(value: Any) -> Mapping[Any, Any] | None:
+    """Return what `value` holds by name, if it does: a mapping, a model, a dataclass, a named tuple."""
+    if isinstance(value, Mapping):
+        return value
+    if isinstance(value, type):
+        return None
+    if isinstance(value, BaseModel):
+        return {name: getattr(value, name) for name in type(value).model_fields}
+    if is_dataclass(value):
+        return {field.name: getattr(value, field.name, None) for field in fields(value)}
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return dict(zip(value._fields, value, strict=True))
+    return None
+
+
+def _plain_text(value: Any) -> str:
+    if isinstance(value, BaseException):
+        return describe(value)
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return bytes(value).decode("utf-8", "backslashreplace")
+    return _printed(str if isinstance(value, UUID) else repr, value)
 
 
 class RedactedError(Exception):
@@ -160,7 +241,10 @@ class RedactedError(Exception):
 
 
 def secrets_in(value: Any, *, _key: object = None) -> set[str]:
-    """Collect what is secret in a config: `SecretStr` values, credentials in URLs, values under secret keys."""
+    """Collect what is secret in a config.
+
+    That is `SecretStr` values, credentials in URLs, and strings under secret keys.
+    """
     if isinstance(value, (SecretStr, SecretBytes)):
         secret = value.get_secret_value()
         return {secret if isinstance(secret, str) else secret.decode("utf-8", "backslashreplace")}

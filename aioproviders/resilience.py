@@ -11,10 +11,10 @@ left, and a wait that would outlast the deadline is not begun.
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from math import inf
-from typing import Any, Final, Self
+from typing import Any, Self
 
 import anyio
 import tenacity
@@ -30,34 +30,11 @@ from aioproviders.errors import (
 )
 from aioproviders.limits import CircuitBreaker, RateLimiter, RetryBudget
 from aioproviders.logs import ProviderLogger
+from aioproviders.redaction import describe
 
-__all__ = ["Limits", "Policy", "execute", "translate"]
+__all__ = ["Limits", "Policy", "acquire_slot", "execute", "next_item", "translate"]
 
-Body = Callable[..., Awaitable[Any]]
-
-
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """One operation's numbers, resolved from the config; durations in seconds."""
-
-    timeout: float
-    attempts: int
-    deadline: float | None
-    backoff_initial: float
-    backoff_max: float
-    retry_after_max: float
-
-    @classmethod
-    def of(cls, config: ProviderConfig) -> Self:
-        """Read them from a config, see `ProviderConfig.for_operation`."""
-        return cls(
-            timeout=config.timeout_ms / 1000,
-            attempts=config.retry_attempts,
-            deadline=None if config.deadline_ms is None else config.deadline_ms / 1000,
-            backoff_initial=config.backoff_initial_ms / 1000,
-            backoff_max=config.backoff_max_ms / 1000,
-            retry_after_max=config.retry_after_max_ms / 1000,
-        )
+Body = Callable[[], Awaitable[Any]]
 
 
 @dataclass(slots=True)
@@ -70,30 +47,52 @@ class Limits:
     rate: RateLimiter | None = None
 
 
-NO_LIMITS: Final = Limits()
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """One operation's numbers, resolved from the config, and its limits; durations in seconds."""
+
+    timeout: float
+    attempts: int
+    deadline: float | None
+    backoff_initial: float
+    backoff_max: float
+    retry_after_max: float
+    limits: Limits
+
+    @classmethod
+    def of(cls, config: ProviderConfig, limits: Limits) -> Self:
+        """Read the numbers from a config, see `ProviderConfig.for_operation`."""
+        return cls(
+            timeout=config.timeout_ms / 1000,
+            attempts=config.retry_attempts,
+            deadline=None if config.deadline_ms is None else config.deadline_ms / 1000,
+            backoff_initial=config.backoff_initial_ms / 1000,
+            backoff_max=config.backoff_max_ms / 1000,
+            retry_after_max=config.retry_after_max_ms / 1000,
+            limits=limits,
+        )
 
 
-async def execute(
-    call: Call, policy: Policy, limits: Limits, logger: ProviderLogger, body: Body, *args: Any, **kwargs: Any
-) -> Any:
-    """Run `body` as the policy says.
+async def execute(call: Call, policy: Policy, logger: ProviderLogger, body: Body) -> Any:
+    """Run `body`, which begins an attempt each time it is called, as the policy says.
 
     Returns:
         What `body` returns.
 
     Raises:
         ProviderError: The last attempt's error, with ``reason`` saying why it was the last. Whatever
-            `body` raised is translated into one.
+            the attempt raised is translated into one.
+        TypeError: `body` could not begin: wrong arguments are the caller's mistake.
     """
-    if limits.budget is not None:
-        limits.budget.earn()
+    if policy.limits.budget is not None:
+        policy.limits.budget.earn()
     try:
-        return await _attempt(call, policy, limits, body, args, kwargs)
+        return await _attempt(call, policy, body)
     except ProviderError as error:
         first = error
     # The first attempt runs bare: tenacity costs more than all the rest, so it comes in only now.
     if _may_retry(call, policy, first):
-        return await _retry(call, policy, limits, logger, first, body, args, kwargs)
+        return await _retry(call, policy, logger, first, body)
     _settle(call, policy, first)
     raise first
 
@@ -116,47 +115,66 @@ async def acquire_slot(call: Call, slots: anyio.Semaphore) -> None:
             ) from None
 
 
-async def _attempt(
-    call: Call, policy: Policy, limits: Limits, body: Body, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> Any:
-    """Make one attempt; every exception comes out as a `ProviderError`."""
-    probe = limits.breaker.enter() if limits.breaker is not None else False
+async def _attempt(call: Call, policy: Policy, body: Body) -> Any:
+    """Make one attempt; every exception of it comes out as a `ProviderError`."""
+    breaker, rate = policy.limits.breaker, policy.limits.rate
+    ticket = 0 if breaker is None else breaker.enter()
     failed: bool | None = None
     try:
-        left = inf if call.deadline is None else call.deadline - time.monotonic()
-        if limits.rate is not None:
-            await limits.rate.acquire(left)
-            if left != inf and call.deadline is not None:
-                left = call.deadline - time.monotonic()
-        if left <= 0:
-            raise ProviderTimeoutError("the deadline of the call passed", sent=False, reason="deadline")
+        if rate is not None and not rate.try_acquire():
+            await rate.acquire(call.time_left())
+        timeout, own = policy.timeout, True
+        if call.deadline is not None and (left := call.deadline - time.monotonic()) <= timeout:
+            if left <= 0:
+                raise _past_deadline(sent=False)
+            timeout, own = left, False
         call.attempt += 1
-        timeout = min(left, policy.timeout)
-        scope: anyio.CancelScope | None = None
+        attempt = body()
+        # Not `fail_after`: what it raises can't be told from a TimeoutError of the body.
         try:
-            with anyio.fail_after(timeout) as scope:
-                result = await body(*args, **kwargs)
+            with anyio.move_on_after(timeout) as scope:
+                result = await attempt
+                failed = _returned_outage(result)
+                return result
         except Exception as exc:
-            error = _classify(exc, scope, policy, left)
+            error = translate(exc)
             failed = error.is_outage
-            if isinstance(error, RateLimitedError) and limits.rate is not None and error.reason is None:
-                limits.rate.slow_down()
+            if isinstance(error, RateLimitedError) and rate is not None and error.reason is None:
+                rate.slow_down()
             if error is exc:
                 raise
-            raise error from exc
-        failed = _returned_outage(result)
-        return result
+            # One that came wrapped in a group has its own cause.
+            raise error from (exc if error.__traceback__ is None else error.__cause__)
+        if scope.cancelled_caught:
+            failed = True
+            raise (
+                ProviderTimeoutError(f"no answer within {timeout * 1000:g} ms") if own else _past_deadline()
+            )
     finally:
-        if limits.breaker is not None:
-            limits.breaker.leave(probe=probe, failed=failed)
+        if breaker is not None:
+            breaker.leave(ticket, failed=failed)
 
 
-def _classify(exc: Exception, scope: anyio.CancelScope | None, policy: Policy, left: float) -> ProviderError:
-    if scope is None or not scope.cancelled_caught or not isinstance(exc, TimeoutError):
-        return translate(exc)
-    if left <= policy.timeout:
-        return ProviderTimeoutError("the deadline of the call passed", reason="deadline")
-    return ProviderTimeoutError(f"no answer within {policy.timeout * 1000:g} ms")
+async def next_item(call: Call, source: AsyncIterator[Any], end: object) -> Any:
+    """Fetch a stream's next item, `end` after the last: no attempt any more, only the deadline holds.
+
+    Raises:
+        ProviderError: Likewise.
+    """
+    left = None if call.deadline is None else call.deadline - time.monotonic()
+    try:
+        with anyio.move_on_after(left):
+            return await anext(source, end)
+    except Exception as exc:
+        error = translate(exc)
+        if error is exc:
+            raise
+        raise error from exc
+    raise _past_deadline()
+
+
+def _past_deadline(*, sent: bool = True) -> ProviderTimeoutError:
+    return ProviderTimeoutError("the deadline of the call passed", sent=sent, reason="deadline")
 
 
 def _returned_outage(result: Any) -> bool:
@@ -177,8 +195,7 @@ def translate(exc: BaseException) -> ProviderError:
         return exc
     if isinstance(exc, BaseExceptionGroup) and len(exc.exceptions) == 1:
         return translate(exc.exceptions[0])
-    text = str(exc)
-    message = f"{type(exc).__name__}: {text}" if text else type(exc).__name__
+    message = describe(exc)
     if isinstance(exc, ConnectionRefusedError) or type(exc) is ConnectionError:
         return ProviderUnavailableError(message, sent=False)
     if isinstance(exc, ConnectionError):
@@ -202,24 +219,16 @@ def _may_retry(call: Call, policy: Policy, error: BaseException) -> bool:
 
 def _settle(call: Call, policy: Policy, error: ProviderError) -> None:
     """Say on `error` why it was the last, unless it says so already."""
-    if (
-        error.reason is None
-        and not _may_retry(call, policy, error)
-        and (policy.attempts > 1 or not error.retryable)
-    ):
+    if error.reason is not None:
+        return
+    if policy.attempts > 1 or not error.retryable:
         error.reason = "non_retryable"
+    elif call.parent is None:
+        # A call further out may still retry what this one, of a single attempt, did not.
+        error.reason = "attempts"
 
 
-async def _retry(
-    call: Call,
-    policy: Policy,
-    limits: Limits,
-    logger: ProviderLogger,
-    first: ProviderError,
-    body: Body,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-) -> Any:
+async def _retry(call: Call, policy: Policy, logger: ProviderLogger, first: ProviderError, body: Body) -> Any:
     """Go on after the first attempt failed with `first`."""
     pending: ProviderError | None = first
     last = first
@@ -230,11 +239,13 @@ async def _retry(
             failed, pending = pending, None
             raise failed
         try:
-            return await _attempt(call, policy, limits, body, args, kwargs)
+            return await _attempt(call, policy, body)
         except ProviderError as error:
             if error.__cause__ is None and error.reason is not None and error is not last:
                 # Not an attempt's own failure: the deadline, the breaker. The last one explains it.
                 error.__cause__ = last
+            # An earlier attempt may have been acted upon.
+            error.sent = error.sent or last.sent
             last = error
             raise
 
@@ -248,7 +259,7 @@ async def _retry(
         sleep=anyio.sleep,
         retry=tenacity.retry_if_exception(lambda error: _may_retry(call, policy, error)),
         wait=_Backoff(policy),
-        stop=_GiveUp(call, policy, limits),
+        stop=_GiveUp(call, policy),
         before_sleep=log,
         reraise=True,
     )
@@ -262,7 +273,10 @@ async def _retry(
 
 
 class _Backoff(tenacity.wait.wait_base):
-    """Exponential backoff with full jitter (M. Brooker, AWS Architecture Blog, 2015); at least ``Retry-After``."""
+    """Exponential backoff with full jitter, at least ``Retry-After``.
+
+    After M. Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
+    """
 
     def __init__(self, policy: Policy) -> None:
         self._jitter = tenacity.wait_random_exponential(
@@ -276,10 +290,9 @@ class _Backoff(tenacity.wait.wait_base):
 class _GiveUp(tenacity.stop.stop_base):
     """Whether there is no attempt, no time or no budget left for the retry."""
 
-    def __init__(self, call: Call, policy: Policy, limits: Limits) -> None:
+    def __init__(self, call: Call, policy: Policy) -> None:
         self._call = call
         self._policy = policy
-        self._limits = limits
 
     def __call__(self, retry_state: tenacity.RetryCallState) -> bool:
         error = _error(retry_state)
@@ -292,7 +305,7 @@ class _GiveUp(tenacity.stop.stop_base):
                 f"{error.message}; the next attempt would begin in {retry_state.upcoming_sleep:.2f} s, "
                 f"with {max(left, 0):.2f} s left"
             )
-        elif self._limits.budget is not None and not self._limits.budget.spend():
+        elif self._policy.limits.budget is not None and not self._policy.limits.budget.spend():
             error.reason = "budget"
         return error.reason is not None
 
