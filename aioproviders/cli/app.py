@@ -1,0 +1,199 @@
+"""The commands and their arguments; each one's work is in a module of its own, imported when it is run."""
+
+from __future__ import annotations
+
+import re
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, CycloptsError, Parameter
+from cyclopts.types import NonNegativeInt, PositiveFloat, PositiveInt
+
+from aioproviders.cli.boundary import OK, USAGE
+from aioproviders.cli.options import Output, Request, Source
+from aioproviders.cli.output import complain, console_for
+
+__all__ = ["run"]
+
+_SOURCE = Source()
+_OUTPUT = Output()
+_REQUEST = Request()
+
+
+app = App(
+    name="aioproviders",
+    help="Providers from a file: their health, requests through them, and their latency.",
+    help_format="plaintext",
+    version=lambda: metadata.version("aioproviders"),
+)
+
+
+def run(arguments: list[str]) -> int:
+    """Run the command that `arguments` say and return its exit code."""
+    try:
+        command, bound, _ = app.parse_args(
+            _split_short_c(arguments),
+            console=console_for(sys.stdout),
+            print_error=False,
+            exit_on_error=False,
+        )
+    except CycloptsError as error:
+        complain(f"{error} See 'aioproviders --help'.")
+        return USAGE
+    code = command(*bound.args, **bound.kwargs)
+    # --help and --version are commands of the parser, without a code of ours.
+    return code if isinstance(code, int) else OK
+
+
+def _split_short_c(arguments: list[str]) -> list[str]:
+    """Tell the two meanings of ``-c`` apart for ``bench``: with a number it is the concurrency."""
+    if arguments[:1] != ["bench"]:
+        return arguments
+    found: list[str] = []
+    for position, argument in enumerate(arguments):
+        following = arguments[position + 1] if position + 1 < len(arguments) else ""
+        if argument == "-c" and re.fullmatch(r"-?\d+", following):
+            found.append("--concurrency")
+        elif match := re.fullmatch(r"-c=?(-?\d+)", argument):
+            found.append(f"--concurrency={match[1]}")
+        else:
+            found.append(argument)
+    return found
+
+
+@app.command
+def health(  # noqa: D417, PLR0913 - the shared options are described in their classes; an argument an option
+    *,
+    source: Source = _SOURCE,
+    output: Output = _OUTPUT,
+    deadline: PositiveFloat | None = None,
+    tag: Annotated[list[str] | None, Parameter(negative="")] = None,
+    only: Annotated[list[str] | None, Parameter(negative="")] = None,
+    exclude: Annotated[list[str] | None, Parameter(negative="")] = None,
+    max_concurrency: PositiveInt | None = None,
+    watch: Annotated[bool, Parameter(name=["--watch", "-w"], negative="", show_default=False)] = False,
+    interval: PositiveFloat = 5.0,
+) -> int:
+    """Check the health of all providers at once; the exit code is 1 if any is not well.
+
+    Args:
+        deadline: Seconds after which unfinished checks count as timed out.
+        tag: Check only providers with this tag; may be repeated.
+        only: Check only this provider; may be repeated.
+        exclude: Leave this provider out; may be repeated.
+        max_concurrency: Checks at a time.
+        watch: Check again and again, in a live table, until Ctrl-C.
+        interval: Seconds from the start of one sweep to the next, with --watch.
+    """
+    from aioproviders.cli import sweeping  # noqa: PLC0415 - only what is run is loaded
+
+    selection = sweeping.Selection(
+        deadline=deadline,
+        tags=tuple(tag) if tag else None,
+        only=tuple(only) if only else None,
+        exclude=tuple(exclude) if exclude else None,
+        max_concurrency=max_concurrency,
+    )
+    if watch:
+        return sweeping.watch(source, selection, interval=interval, json=output.json)
+    return sweeping.sweep_once(source, selection, json=output.json)
+
+
+@app.command(name="list")
+def list_(*, source: Source = _SOURCE, output: Output = _OUTPUT) -> int:
+    """List the providers of the file, if there is one, the drivers installed, and broken plugins."""
+    from aioproviders.cli import inventory  # noqa: PLC0415 - only what is run is loaded
+
+    return inventory.list_all(source, json=output.json)
+
+
+@app.command
+def call(  # noqa: D417, PLR0913 - likewise
+    name: str,
+    endpoint: str,
+    data: str | None = None,
+    /,
+    *,
+    request: Request = _REQUEST,
+    source: Source = _SOURCE,
+    output: Output = _OUTPUT,
+) -> int:
+    """Make one request through an SDK provider and print the answer.
+
+    Args:
+        name: The provider.
+        endpoint: A path below its endpoint, or a method of its package.
+        data: JSON object to send; '@file' reads it from a file, '-' from standard input.
+    """
+    from aioproviders.cli import calling  # noqa: PLC0415 - only what is run is loaded
+
+    return calling.call(source, name, endpoint, data, request, json=output.json)
+
+
+@app.command
+def bench(  # noqa: D417, PLR0913 - likewise
+    name: str,
+    endpoint: str,
+    data: str | None = None,
+    /,
+    *,
+    requests: Annotated[PositiveInt, Parameter(name=["--requests", "-n"])] = 100,
+    concurrency: PositiveInt = 10,
+    request: Request = _REQUEST,
+    source: Source = _SOURCE,
+    output: Output = _OUTPUT,
+) -> int:
+    """Make many requests through an SDK provider and print their latencies.
+
+    Args:
+        name: The provider.
+        endpoint: A path below its endpoint, or a method of its package.
+        data: JSON object to send; '@file' reads it from a file, '-' from standard input.
+        requests: Requests in all.
+        concurrency: Requests at a time; '-c 50' does, too, as '-c' and a number mean this.
+    """
+    from aioproviders.cli import benching  # noqa: PLC0415 - only what is run is loaded
+
+    return benching.bench(
+        source, name, endpoint, data, request, requests=requests, concurrency=concurrency, json=output.json
+    )
+
+
+@app.command
+def check(*, source: Source = _SOURCE, output: Output = _OUTPUT) -> int:
+    """Validate a providers file without calling anything; the exit code is 2 if it is wrong."""
+    from aioproviders.cli import inventory  # noqa: PLC0415 - only what is run is loaded
+
+    return inventory.check(source, json=output.json)
+
+
+@app.command
+def schema(*, output: Output = _OUTPUT) -> int:  # noqa: ARG001 - it is JSON either way; frozen
+    """Print the JSON Schema of providers files, for editors."""
+    from aioproviders.cli import inventory  # noqa: PLC0415 - only what is run is loaded
+
+    return inventory.schema()
+
+
+@app.command
+def demo(  # noqa: D417 - likewise
+    *,
+    directory: Path = Path("aioproviders-demo"),
+    serve: Annotated[bool, Parameter(negative="", show_default=False)] = False,
+    port: NonNegativeInt | None = None,
+    output: Output = _OUTPUT,
+) -> int:
+    """Show health checks, requests, retries and a circuit breaker on a small service of its own.
+
+    It needs no network and no account.
+
+    Args:
+        directory: Where to leave the providers file.
+        serve: Only run the service, until Ctrl-C, for commands of your own.
+        port: Where the service listens on 127.0.0.1; any free one if not given.
+    """
+    from aioproviders.cli import demo as demonstration  # noqa: PLC0415 - only what is run is loaded
+
+    return demonstration.run(directory, serve=serve, port=port, json=output.json)

@@ -1,0 +1,172 @@
+"""What a command prints: tables for people, JSON for programs, a line for each error."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TextIO
+
+from pydantic_core import to_json
+
+from aioproviders.health import HealthStatus
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+    from rich.table import Table
+
+__all__ = [
+    "OutputClosedError",
+    "complain",
+    "console_for",
+    "milliseconds",
+    "one_line",
+    "plural",
+    "print_document",
+    "show",
+    "status_style",
+    "table",
+    "write",
+    "write_bytes",
+]
+
+_STYLES = {
+    HealthStatus.HEALTHY: "green",
+    HealthStatus.DEGRADED: "yellow",
+    HealthStatus.UNHEALTHY: "red",
+    HealthStatus.ERROR: "red",
+    HealthStatus.TIMEOUT: "red",
+    HealthStatus.BLOCKED: "magenta",
+}
+
+
+class OutputClosedError(Exception):
+    """Whoever read standard output has gone, as ``head`` does when it has enough."""
+
+
+def write(text: str) -> None:
+    """Write `text` to standard output, at once.
+
+    Raises:
+        OutputClosedError: Nobody reads it any more.
+    """
+    with _readable():
+        sys.stdout.write(text)
+        sys.stdout.flush()
+
+
+def write_bytes(content: bytes) -> None:
+    """Write `content` to standard output, as it is.
+
+    Raises:
+        OutputClosedError: Nobody reads it any more.
+    """
+    with _readable():
+        sys.stdout.buffer.write(content)
+        sys.stdout.flush()
+
+
+@contextmanager
+def _readable() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        # What is still in the buffer would fail again when the interpreter ends.
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+        raise OutputClosedError from None
+
+
+def print_document(value: Any, *, compact: bool = False) -> None:
+    """Print `value` as a JSON document; in one line if `compact`."""
+    encoded = to_json(
+        value,
+        indent=None if compact else 2,
+        bytes_mode="base64",
+        inf_nan_mode="null",
+        serialize_unknown=True,
+    )
+    write(encoded.decode() + "\n")
+
+
+def complain(text: str, *, label: str = "error: ") -> None:
+    """Print one line to standard error."""
+    if sys.stderr is not None:
+        sys.stderr.write(f"{label}{one_line(text)}\n")
+        sys.stderr.flush()
+
+
+def one_line(text: str) -> str:
+    """Return `text` in one line that does nothing to a terminal: no line breaks, no control characters."""
+    joined = " ".join(text.split())
+    return (
+        joined
+        if joined.isprintable()
+        else "".join(
+            letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in joined
+        )
+    )
+
+
+def console_for(stream: TextIO) -> Console:
+    """Return a console for `stream`: in colour on a terminal without ``NO_COLOR``, ``COLUMNS`` wide."""
+    from rich.console import Console  # noqa: PLC0415 - loaded only where something is drawn
+
+    return Console(file=stream, highlight=False, markup=False, emoji=False)
+
+
+def show(*drawn: RenderableType) -> None:
+    """Print what rich can draw."""
+    console = console_for(sys.stdout)
+    with console.capture() as captured:
+        for item in drawn:
+            console.print(item)
+    text = captured.get()
+    if not console.is_terminal:
+        text = "".join(f"{line.rstrip()}\n" for line in text.splitlines())
+    write(text)
+
+
+def table(*columns: str, right: Iterable[str] = (), wide: str = "") -> Table:
+    """Return an empty table without lines.
+
+    Args:
+        columns: The headings.
+        right: Those of numbers, set to the right.
+        wide: The one that takes what room is left.
+    """
+    from rich import box  # noqa: PLC0415 - loaded only where something is drawn
+    from rich.table import Table  # noqa: PLC0415 - likewise
+
+    made = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, expand=bool(wide), header_style="bold")
+    for column in columns:
+        number = column in right
+        made.add_column(
+            column,
+            justify="right" if number else "left",
+            no_wrap=number,
+            overflow="fold",
+            ratio=1 if column == wide else None,
+        )
+    return made
+
+
+def status_style(status: HealthStatus) -> str:
+    """Return the colour of a status."""
+    return _STYLES.get(status, "dim")
+
+
+def milliseconds(value: float | None) -> str:
+    """Return a latency in few digits: ``0.42 ms``, ``12.3 ms``, ``1.25 s``; a dash for None."""
+    if value is None:
+        return "-"
+    if value >= 1000:  # noqa: PLR2004 - a second
+        return f"{value / 1000:.2f} s"
+    return f"{value:.{2 if value < 1 else 1 if value < 100 else 0}f} ms"  # noqa: PLR2004 - three digits
+
+
+def plural(count: int, noun: str) -> str:
+    """Return ``1 request``, ``2 requests``."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
