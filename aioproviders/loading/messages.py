@@ -65,7 +65,7 @@ _FROM_SCHEMA = re.compile(
 _TAGS = "expected tags: "
 _SUBJECT = re.compile(r"^\w+ (?=should )")
 _COUNTED = re.compile(r", not (?:more|\d+)$| after validation")
-_RAISED = re.compile(r"^(?:Value error|Assertion failed), ")
+_RAISED = re.compile(r"^(?:(?:Value error|Assertion failed), |Input )")
 
 
 @dataclass(frozen=True)

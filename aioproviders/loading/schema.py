@@ -125,24 +125,20 @@ def _tables(definition: str) -> Schema:
 def _provider(found: dict[Key, Any]) -> Schema:
     """Return the schema of a provider's table, a branch per driver."""
     kinds = sorted({kind for kind, _ in found})
-    return {
+    table: Schema = {
         "type": "object",
         "required": ["type"],
         "properties": {"type": {"anyOf": [{"enum": kinds}, _REFERENCE]}},
-        "allOf": [_branch(*key, "") for key in found] + [_choice(kind, found) for kind in kinds],
     }
+    branches = [_branch(*key, "") for key in found] + [_choice(kind, found) for kind in kinds]
+    return {**table, "allOf": branches} if branches else table
 
 
 def _overlay(found: dict[Key, Any]) -> Schema:
     """Return the schema of a provider's table in an overlay: any driver's, where it does not say which."""
     any_of = [{"$ref": f"#/$defs/{_pointer(_label(*key))}{_OVERLAY}"} for key in found]
-    return {
-        "type": "object",
-        "allOf": [
-            *(_branch(*key, _OVERLAY) for key in found if key[1] is not None),
-            *([{"anyOf": any_of}] if any_of else []),
-        ],
-    }
+    branches = [_branch(*key, _OVERLAY) for key in found if key[1] is not None]
+    return {"type": "object", "allOf": [*branches, {"anyOf": any_of}]} if any_of else {"type": "object"}
 
 
 def _branch(kind: ProviderType, driver: str | None, suffix: str) -> Schema:
