@@ -1,0 +1,73 @@
+"""What an HTTP status means as a `ProviderError`, and when to come back (RFC 9110, 10.2.3 and 15)."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
+
+from aioproviders.errors import (
+    AuthenticationError,
+    ConflictError,
+    NotFoundError,
+    ProviderError,
+    RateLimitedError,
+    RequestError,
+)
+
+__all__ = ["error_of_status", "retry_after"]
+
+_REFUSED = frozenset({408, 425, 429, 503})
+"""Answers that say that the request was not acted upon."""
+_CLASSES: Mapping[int, type[ProviderError]] = {
+    401: AuthenticationError,
+    403: AuthenticationError,
+    404: NotFoundError,
+    409: ConflictError,
+    410: NotFoundError,
+    412: ConflictError,
+    429: RateLimitedError,
+}
+_SERVER_ERROR = 500
+_SECONDS = re.compile(r"[+-]?\d{1,12}(?:\.\d+)?")
+
+
+def error_of_status(status: int, message: str, headers: Mapping[str, str]) -> ProviderError:
+    """Return the error for an answer that is a failure.
+
+    Args:
+        status: HTTP status, 400 or more.
+        message: What happened, in one line.
+        headers: The answer's, names in lower case.
+    """
+    refused = status in _REFUSED
+    return _CLASSES.get(status, RequestError)(
+        message,
+        status_code=status,
+        retryable=refused or status >= _SERVER_ERROR,
+        sent=not refused,
+        retry_after=retry_after(headers),
+    )
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Return the seconds that ``Retry-After`` asks to wait; None if it is not there or can't be read.
+
+    A date is taken relative to the response's own ``Date``, so that clocks need not agree.
+    """
+    value = headers.get("retry-after", "").strip()
+    if _SECONDS.fullmatch(value):
+        return max(float(value), 0.0)
+    then = _timestamp(value)
+    if then is None:
+        return None
+    now = _timestamp(headers.get("date", ""))
+    return max(then - (time.time() if now is None else now), 0.0)
+
+
+def _timestamp(value: str) -> float | None:
+    try:
+        return parsedate_to_datetime(value).timestamp()
+    except (ValueError, OverflowError):
+        return None
