@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar, Token
+from math import inf
 from typing import Self
 
 import anyio
@@ -112,6 +113,9 @@ class Call:
     def time_left(self) -> float:
         """Return the seconds until the nearest deadline, this call's or one set further out; may be inf."""
         left = anyio.current_effective_deadline() - anyio.current_time()
+        if left == -inf:
+            # A scope further out is cancelled, which the next wait will say; it is no deadline.
+            left = inf
         return left if self.deadline is None else min(left, self.deadline - time.monotonic())
 
     def is_within(self, owner: object, operation: str | None = None) -> bool:
