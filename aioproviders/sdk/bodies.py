@@ -1,6 +1,6 @@
 """Bodies on their way: the request's to aiohttp's writer, the response's from aiohttp's reader to httpx."""
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
 from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
 from typing import Any, cast
 
@@ -10,7 +10,7 @@ import anyio
 import httpx
 
 from aioproviders.sdk.connector import Slots
-from aioproviders.sdk.wire_errors import bare_cause, maybe_sent
+from aioproviders.sdk.wire_errors import maybe_sent
 
 _WRITE_SIZE = 65_536  # bytes handed to the socket under one write timeout
 # Bytes of a compressed body decoded at once where a limit is set. A bomb can exceed the limit by this times
@@ -143,36 +143,16 @@ class ResponseBody(httpx.AsyncByteStream):
         """
         if self._limit is not None:
             return b"".join([chunk async for chunk in self])
-        try:
-            content = self._response.content
-            data = await content.read() if self._open else content.read_nowait()
-        except Exception as exc:  # noqa: BLE001 -- translated below
-            error, cause = self._failed(exc)
-        except BaseException:
-            self.abort()
-            raise
-        else:
-            self._finish()
-            return data
-        raise error from cause
+        content = self._response.content
+        data = await self._received(content.read()) if self._open else content.read_nowait()
+        self._finish()
+        return data
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         """Yield what has come, piece by piece; raises the same as `read`."""
         piece = None if self._limit is None or not self.coding else _PIECES.get(self.coding, _PIECE_OF_OTHERS)
         total = 0
-        content = self._response.content
-        while True:
-            try:
-                chunk = await content.readany()
-            except Exception as exc:  # noqa: BLE001 -- translated below
-                error, cause = self._failed(exc)
-                break
-            except BaseException:
-                self.abort()
-                raise
-            if not chunk:
-                self._finish()
-                return
+        while chunk := await self._received(self._response.content.readany()):
             total += len(chunk)
             if self._limit is not None and total > self._limit:
                 self.abort()
@@ -182,7 +162,7 @@ class ResponseBody(httpx.AsyncByteStream):
             else:
                 for start in range(0, len(chunk), piece):
                     yield chunk[start : start + piece]
-        raise error from cause
+        self._finish()
 
     async def aclose(self) -> None:
         """Close the connection unless the body was read to its end."""
@@ -198,9 +178,17 @@ class ResponseBody(httpx.AsyncByteStream):
         # Forgotten without being closed: the slot must not be lost with it.
         self.abort()
 
-    def _failed(self, exc: Exception) -> tuple[Exception, BaseException | None]:
-        self.abort()
-        return maybe_sent(exc, self._request), bare_cause(exc)
+    async def _received(self, reading: Awaitable[bytes]) -> bytes:
+        """Read; whatever goes wrong closes the connection and gives the slot back."""
+        try:
+            return await reading
+        except Exception as exc:  # noqa: BLE001 -- translated
+            self.abort()
+            error, cause = maybe_sent(exc, self._request)
+        except BaseException:
+            self.abort()
+            raise
+        raise error from cause
 
     def _finish(self) -> None:
         if self._open:

@@ -171,6 +171,9 @@ class Connector(aiohttp.TCPConnector):
         return None
 
     def _release(self, key: ConnectionKey, protocol: ResponseHandler, *, should_close: bool = False) -> None:
+        if should_close and protocol.transport is not None:
+            # Given up in the middle of something: an orderly end would wait for a peer that may not listen.
+            protocol.transport.abort()
         full = self._max_idle is not None and self._idle() >= self._max_idle
         super()._release(key, protocol, should_close=should_close or full)
 

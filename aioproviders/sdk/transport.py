@@ -22,7 +22,7 @@ import yarl
 
 from aioproviders.sdk.bodies import RequestBody, ResponseBody, ResponseTooLarge, StreamedResponse, too_large
 from aioproviders.sdk.connector import Connector, Slots
-from aioproviders.sdk.wire_errors import bare_cause, maybe_sent
+from aioproviders.sdk.wire_errors import maybe_sent
 
 __all__ = ["DEFAULT_LIMITS", "AiohttpTransport", "ResponseTooLarge", "Timings"]
 
@@ -129,7 +129,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
             response = await session.request(request.method, _target(request), **options)
         except Exception as exc:  # noqa: BLE001 -- translated below
             slots.release()
-            error, cause = maybe_sent(exc, request), bare_cause(exc)
+            error, cause = maybe_sent(exc, request)
             if body is not None and body.error is not None:  # aiohttp wraps whatever the body raised
                 error, cause = body.failure(request), body.error.__cause__
         except BaseException:
@@ -196,8 +196,10 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         data: bytes | RequestBody | None = None
         body: RequestBody | None = None
         stream = request.stream
-        if isinstance(stream, httpx.ByteStream) and len(request.content) <= _WHOLE_BODY:
-            data = request.content or None
+        # Not request.content: httpx leaves a request that it made for a redirect unread.
+        whole = b"".join(stream) if isinstance(stream, httpx.ByteStream) else None
+        if whole is not None and len(whole) <= _WHOLE_BODY:
+            data = whole or None
         elif isinstance(stream, httpx.AsyncByteStream):
             data = body = RequestBody(stream, timeout.get("write"))
         else:

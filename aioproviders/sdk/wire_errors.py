@@ -28,8 +28,16 @@ def not_sent(exc: Exception, req: aiohttp.ClientRequest) -> httpx.TransportError
     return httpx.ConnectError(f"cannot connect to {place}: {reason}")
 
 
-def maybe_sent(exc: Exception, request: httpx.Request) -> Exception:  # noqa: C901, PLR0911 -- one table
-    """The httpx exception for a failure on a connection; what is no error of the wire stays itself."""
+def maybe_sent(exc: Exception, request: httpx.Request) -> tuple[Exception, BaseException | None]:
+    """The httpx exception for a failure on a connection and what to chain it from.
+
+    What is no error of the wire stays itself, and its chain what it was.
+    """
+    error = _maybe_sent(exc, request)
+    return error, (exc.__cause__ if error is exc else bare_cause(exc))
+
+
+def _maybe_sent(exc: Exception, request: httpx.Request) -> Exception:  # noqa: C901, PLR0911 -- one table
     match exc:
         case httpx.RequestError():  # from the connector or the request's body
             exc.request = request
@@ -65,8 +73,6 @@ def bare_cause(exc: BaseException) -> BaseException | None:
     """What to chain a translated exception from: aiohttp's own unless that carries the URL or headers."""
     if isinstance(exc, aiohttp.ClientConnectorError):
         return exc
-    if isinstance(exc, httpx.RequestError):
-        return exc.__cause__
     telling = isinstance(exc, (aiohttp.ClientResponseError, aiohttp.InvalidURL, aiohttp.ClientOSError))
     partial = isinstance(exc, aiohttp.ServerDisconnectedError) and not isinstance(exc.message, str)
     return exc.__cause__ if telling or partial else exc

@@ -50,9 +50,7 @@ async def _hang(exchange: Exchange) -> None:
 
 
 async def _stall(exchange: Exchange) -> None:
-    await asyncio.sleep(
-        exchange.seconds("seconds", 30)
-    )  # not even what would show that the client left is read
+    await exchange.state.ended.wait()  # not even what would show that the client left is read
     exchange.keep = False
 
 

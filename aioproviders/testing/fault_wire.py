@@ -51,13 +51,16 @@ class State:
     counts: Counter[str] = field(default_factory=Counter)
     tokens: dict[str, float] = field(default_factory=dict)  # with the time that each expires at
     connections: int = 0
+    ended: asyncio.Event = field(default_factory=asyncio.Event)  # set at the next reset
 
     def requests(self, prefix: str) -> list[dict[str, Any]]:
         """The log as JSON, only of targets that begin with ``prefix``."""
         return [asdict(seen) for seen in self.log if seen.target.startswith(prefix)]
 
     def reset(self) -> None:
-        """Forget everything but the number of connections."""
+        """Forget everything but the number of connections, and end what stalls."""
+        self.ended.set()
+        self.ended = asyncio.Event()
         self.log.clear()
         self.counts.clear()
         self.tokens.clear()

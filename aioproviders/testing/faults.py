@@ -10,7 +10,7 @@ Python it is `FaultServer`. It listens on 127.0.0.1 only.
 | ``/status/N`` | that status |
 | ``/delay?seconds=0.1`` | answers late |
 | ``/hang``, ``/hang-after-headers`` | reads and never answers; never sends the rest of the body |
-| ``/stall`` | never reads the request's body |
+| ``/stall`` | never reads the request's body; ends at the next reset |
 | ``/early`` | 413 before the body was read, then closes |
 | ``/reset``, ``/reset-mid-body`` | TCP reset before the answer; within its body |
 | ``/close``, ``/truncate`` | orderly end without an answer; with half of it |
@@ -270,6 +270,8 @@ class _Server:
                 doomed, keep = exchange.doomed, exchange.keep
         except (ConnectionError, asyncio.IncompleteReadError, ssl.SSLError):
             pass  # the client went away
+        except asyncio.CancelledError:
+            pass  # the server stops; asyncio 3.11 would log it, and above this frame there is nobody to tell
         finally:
             self.open -= 1
             writer.close()
