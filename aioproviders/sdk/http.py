@@ -329,29 +329,30 @@ class HTTPSDKProvider(SDKProvider[HTTPSDKConfig]):
             ProviderError: The service could not be asked, or answered neither yes nor no.
         """
         auth = auth_with(self._auth, credentials)
-        # Not by `conceal`, which would remember every password that was ever tried.
-        also = Redactor(secrets_in(auth) | _sent(auth_headers(auth)))
         timeouts = self._timeouts["authenticate"]
-        try:
-            if isinstance(auth, OAuth2Auth):
+        if isinstance(auth, OAuth2Auth):
+            try:
                 await self._ask_token(auth, timeouts)
-            else:
-                path = self.config.auth_check_path
-                if path is None:
-                    raise ConfigurationError("auth_check_path should say what to get to try credentials")
-                kept = {k: v for k, v in self._headers.items() if k not in auth_headers(self._auth)}
-                draft = draft_request(
-                    self._endpoints, kept | auth_headers(auth), "GET", path, None, None, None
-                )
-                await self._ready().run(draft, timeouts)
-        except AuthenticationError:
+            except AuthenticationError as error:
+                if error.status_code is None:  # not refused: the answer makes no sense
+                    raise
+                return False
+            return True
+        path = self.config.auth_check_path
+        if path is None:
+            raise ConfigurationError("auth_check_path should say what to get to try credentials")
+        own, tried = auth_headers(self._auth), auth_headers(auth)
+        headers = {name: value for name, value in self._headers.items() if name not in own} | tried
+        draft = draft_request(self._endpoints, headers, "GET", path, None, None, None)
+        response = await self._ready().ask(draft, timeouts)
+        if response.status_code in _CREDENTIALS_REFUSED:
             return False
-        except ProviderError as error:
-            error.message = also.text(error.message)
-            error.args = (error.message,)
-            also.scrub(error)
-            raise
-        return True
+        if succeeded(response):
+            return True
+        # Not by `conceal`, which would remember every password that was ever tried.
+        redactor = Redactor(secrets_in(auth) | _sent(tried))
+        answer = read_failure(response, lambda text: redactor.text(self._redactor.text(text)))
+        raise error_of_answer(answer, str(draft), attach=False)
 
     async def get_capabilities(self) -> dict[str, Any]:
         """Tell what can be asked, as whom, within which limits; and what the service says of itself.

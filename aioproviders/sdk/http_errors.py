@@ -55,12 +55,13 @@ _SERVER_ERROR = 500
 _SECONDS = re.compile(r"[+-]?\d{1,12}(?:\.\d+)?")
 
 
-def error_of_answer(answer: Answer, what: str) -> ProviderError:
-    """Return the error for an answer that is a failure, the answer attached for `failed_response`.
+def error_of_answer(answer: Answer, what: str, *, attach: bool = True) -> ProviderError:
+    """Return the error for an answer that is a failure.
 
     Args:
         answer: Of a status that is no success.
         what: The request, for the message.
+        attach: Whether the answer goes along, for `failed_response`.
     """
     status = answer.status
     try:
@@ -76,7 +77,8 @@ def error_of_answer(answer: Answer, what: str) -> ProviderError:
         sent=not refused,
         retry_after=retry_after(answer.headers),
     )
-    vars(error)["answer"] = answer
+    if attach:
+        vars(error)["answer"] = answer
     return error
 
 

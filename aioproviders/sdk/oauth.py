@@ -21,7 +21,12 @@ from aioproviders.sdk.http_errors import error_of_answer
 
 __all__ = ["Token", "TokenSource", "ask_token"]
 
-_REFUSED = frozenset({400, 401, 403})  # RFC 6749, 5.2
+# RFC 6749, 5.2.
+_REFUSED = frozenset({401, 403})
+_BAD_REQUEST = 400
+_REFUSALS = frozenset(
+    {"invalid_client", "unauthorized_client", "invalid_grant", "access_denied"}
+)  # RFC 6749, 5.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,10 +121,10 @@ async def ask_token(
         if response.is_success:
             return _token(read_answer(response, str(draft)), auth, time.monotonic())
         answer = read_failure(response, mask)
-        error = error_of_answer(answer, f"{draft} for a token")
-        if answer.status in _REFUSED:
+        error = error_of_answer(answer, f"{draft} for a token", attach=False)  # the caller asked for another
+        said = answer.data.get("error") if isinstance(answer.data, Mapping) else None
+        if answer.status in _REFUSED or (answer.status == _BAD_REQUEST and said in _REFUSALS):
             raise AuthenticationError(error.message, status_code=answer.status)
-        del vars(error)["answer"]  # it is not the answer to what the caller asked
         raise error
     except ProviderError as error:
         error.sent = False

@@ -19,7 +19,7 @@ PagingStyle = Literal["link", "cursor", "page"]
 _STYLES = ("link", "cursor", "page")
 _USUAL = ("items", "data", "results")
 _PARAMETER = r"""\s*;\s*[^\s=;,"]+(?:\s*=\s*(?:"(?:[^"\\]|\\.)*"|[^\s;,"]*))?"""
-_LINK = re.compile(rf"<([^>]*)>((?:{_PARAMETER})*)")
+_LINK = re.compile(rf"<([^<>]*)>((?:{_PARAMETER})*)")
 _PARAMETERS = re.compile(r""";\s*([^\s=;,"]+)(?:\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s;,"]*)))?""")
 
 
@@ -44,14 +44,14 @@ class Pages:
     cursor_param: str
     page_param: str
     number: int
-    _seen: set[str] = field(default_factory=set)
+    _seen: set[bytes] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         if self.style not in _STYLES:
             raise InvalidRequestError(f"style should be one of {', '.join(_STYLES)}")
         if self.style == "page":
             self.url = self.url.copy_set_param(self.page_param, self.number)
-        self._seen.add(str(self.url))
+        self._seen.add(self.url.raw_path)
 
     def items_of(self, page: Any) -> list[Any]:
         """Return a page's items: the page itself if it is a list, else what `items` or a usual name leads to.
@@ -98,9 +98,9 @@ class Pages:
             url = self.url.copy_set_param(self.page_param, self.number)
         else:
             return False
-        if str(url) in self._seen:
+        if url.raw_path in self._seen:  # the origin is the same for all
             raise RequestError("the next page is one that was seen before: the pages go round in a circle")
-        self._seen.add(str(url))
+        self._seen.add(url.raw_path)
         self.url = url
         return True
 
