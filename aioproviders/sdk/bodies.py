@@ -141,10 +141,15 @@ class ResponseBody(httpx.AsyncByteStream):
             ResponseTooLarge: It exceeds the limit.
             httpx.TransportError: The connection failed, the server fell silent or what it sent is not HTTP.
         """
+        content = self._response.content
+        if not self._open:  # all of it has come, and the slot is free
+            data = content.read_nowait()
+            if self._limit is not None and len(data) > self._limit:
+                raise too_large(self._limit, self._request)
+            return data
         if self._limit is not None:
             return b"".join([chunk async for chunk in self])
-        content = self._response.content
-        data = await self._received(content.read()) if self._open else content.read_nowait()
+        data = await self._received(content.read())
         self._finish()
         return data
 
