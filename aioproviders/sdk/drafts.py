@@ -38,7 +38,7 @@ class InvalidRequestError(RequestError, ValueError):
         super().__init__(message, **{"retryable": False, "sent": False, **facts})
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)  # the headers hold credentials
 class Draft:
     """A request as far as it does not depend on the attempt.
 
