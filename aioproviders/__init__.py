@@ -39,10 +39,12 @@ from aioproviders.errors import (
     RequestError,
     UnsupportedCapabilityError,
 )
+from aioproviders.factory import ProviderFactory
 from aioproviders.health import HealthCheck, HealthReport, HealthStatus
 from aioproviders.logs import configure_logging
 from aioproviders.operations import operation
 from aioproviders.provider import BaseProvider, ProviderState, ProviderType
+from aioproviders.registry import ProviderRegistry
 from aioproviders.sdk import SDKConfig, SDKProvider, SDKResponse
 
 __all__ = [
@@ -64,7 +66,9 @@ __all__ = [
     "NotFoundError",
     "ProviderConfig",
     "ProviderError",
+    "ProviderFactory",
     "ProviderNotFoundError",
+    "ProviderRegistry",
     "ProviderState",
     "ProviderStateError",
     "ProviderTimeoutError",

@@ -1,0 +1,347 @@
+"""`ProviderRegistry`: many providers, started, looked up, swept, watched, swapped and stopped together.
+
+`lifecycle` starts and stops in dependency order, `sweep` asks all for their health at once, `jobs`
+holds the tasks that outlive a caller.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
+from enum import StrEnum
+from functools import partial
+from math import inf
+from types import TracebackType
+from typing import Any, NoReturn, Self, TypeVar, overload
+
+import anyio
+from anyio.abc import TaskGroup
+
+from aioproviders.errors import (
+    ConfigurationError,
+    ProviderError,
+    ProviderNotFoundError,
+    ProviderStateError,
+    ProviderUnavailableError,
+)
+from aioproviders.health import HealthCheck, HealthReport
+from aioproviders.loading import read_providers
+from aioproviders.logs import ProviderLogger
+from aioproviders.provider import BaseProvider, ProviderState
+from aioproviders.registry.jobs import Jobs
+from aioproviders.registry.lifecycle import check_dependencies, start, stop
+from aioproviders.registry.sweep import CANCEL_GRACE, Sweep, check_known, select
+
+__all__ = ["ProviderRegistry"]
+
+ProviderT = TypeVar("ProviderT", bound=BaseProvider[Any])
+
+
+class _State(StrEnum):
+    NEW = "new"
+    STARTING = "starting"
+    OPEN = "open"
+    CLOSING = "closing"
+    CLOSED = "closed"
+
+
+class ProviderRegistry:
+    """Providers by name, with one life.
+
+    Fill it by `register` or make it by `from_file`, then enter it, once, with ``async with``: that
+    starts the providers in dependency order (independent ones side by side, disabled ones not at
+    all) and closes them in reverse. It may be looked into and asked for health without being
+    entered, too; providers then start at their first use, and closing them is the caller's affair.
+
+    A failed start rolls back what had started and raises an `ExceptionGroup` of all failures. At the
+    end every provider is closed, whatever the others' cleanup raises; errors come out as an
+    `ExceptionGroup`, or, where the ``async with`` block itself failed, as notes on its exception.
+
+    Args:
+        start: False leaves each provider to its first use (its dependencies start first then, too).
+    """
+
+    def __init__(self, *, start: bool = True) -> None:
+        self._providers: dict[str, BaseProvider[Any]] = {}
+        self._start = start
+        self._source: tuple[str | os.PathLike[str], str | None] | None = None
+        self._state = _State.NEW
+        self._task_group: TaskGroup | None = None
+        self._jobs: Jobs | None = None
+        self._stragglers: set[int] = set()
+        self.logger = ProviderLogger("ProviderRegistry")
+
+    @classmethod
+    def from_file(
+        cls, path: str | os.PathLike[str], *, environment: str | None = None, start: bool = True
+    ) -> Self:
+        """Make a registry of what a providers file says; the file is read and built on entry.
+
+        Args:
+            path: A TOML, YAML or JSON file (see `aioproviders.loading`).
+            environment: The name of the file's overlay to use.
+            start: As for the class.
+        """
+        registry = cls(start=start)
+        registry._source = (path, environment)
+        return registry
+
+    def __repr__(self) -> str:
+        count = len(self._providers)
+        return f"<{type(self).__name__} {self._state}, {count} provider{'' if count == 1 else 's'}>"
+
+    def __len__(self) -> int:
+        return len(self._providers)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(tuple(self._providers))
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._providers
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The providers' names, in the order of registration."""
+        return tuple(self._providers)
+
+    def register(self, name: str, provider: BaseProvider[Any]) -> None:
+        """Register a provider instance.
+
+        In a registry that is open already, it starts at its first use, and the registry closes it.
+
+        Raises:
+            ConfigurationError: The name is taken or empty, `provider` is none, or (in an open
+                registry) what it depends on is missing or disabled.
+            ProviderStateError: The registry is closed, or the provider has another owner.
+        """
+        if self._state in (_State.CLOSING, _State.CLOSED):
+            self._refuse()
+        if not name or not isinstance(name, str):
+            raise ConfigurationError(f"a provider's name should be a text that is not empty, not {name!r}")
+        if not isinstance(provider, BaseProvider):
+            what = f"the class {provider.__name__}" if isinstance(provider, type) else type(provider).__name__
+            raise ConfigurationError(f"{name!r} should be an instance of a BaseProvider, not {what}")
+        if name in self._providers:
+            raise ConfigurationError(f"a provider {name!r} is registered already")
+        if self._state is _State.NEW:
+            self._providers[name] = provider
+        else:
+            check_dependencies({**self._providers, name: provider}, [name])
+            self._own(provider)
+            self._providers[name] = provider
+        self.logger.info("Provider registered", provider_name=name)
+
+    @overload
+    def get(self, name: str) -> BaseProvider[Any]: ...
+    @overload
+    def get(self, name: str, kind: type[ProviderT]) -> ProviderT: ...
+    @overload
+    def get(self, name: str, kind: Callable[..., ProviderT]) -> ProviderT: ...  # an abstract class
+    def get(self, name: str, kind: Any = BaseProvider) -> BaseProvider[Any]:
+        """Return the provider of that name; after a reconfiguration, the new one.
+
+        Args:
+            name: The name it was registered by.
+            kind: The class it should be of, such as `SDKProvider`; the type checker knows it then.
+
+        Raises:
+            ProviderNotFoundError: There is none of that name (near matches are named), or it is of
+                another kind.
+            ProviderStateError: The registry is closed.
+        """
+        if self._state is _State.CLOSED:
+            self._refuse()
+        check_known(name, self._providers)
+        provider = self._providers[name]
+        fits: bool = isinstance(provider, kind)
+        if not fits:
+            raise ProviderNotFoundError(
+                f"Provider {name!r} is no {kind.__name__}, it is a {type(provider).__name__}"
+            )
+        return provider
+
+    async def health_check_all(self) -> dict[str, HealthCheck]:
+        """Return every provider's health by name: `sweep` without conditions."""
+        return dict((await self.sweep()).checks)
+
+    async def sweep(
+        self,
+        *,
+        deadline: float | None = None,
+        tags: Iterable[str] | None = None,
+        only: Iterable[str] | None = None,
+        exclude: Iterable[str] | None = None,
+        max_concurrency: int = 128,
+    ) -> HealthReport:
+        """Ask providers for their health, side by side; none delays or hides another.
+
+        A provider whose dependency failed, at whatever remove, is ``blocked`` and not asked; only
+        dependencies that are part of the sweep count. Where no provider fulfils the conditions the
+        report is empty.
+
+        Args:
+            deadline: Seconds for the whole; checks that have not finished are cancelled, awaited and
+                reported as ``timeout``. One that does not heed its cancellation is waited for
+                `CANCEL_GRACE` seconds (until it ends, if the registry is not entered). None leaves
+                it to each provider's own timeouts.
+            tags: Only providers with at least one of these.
+            only: Only these names.
+            exclude: Not these names.
+            max_concurrency: Checks at a time; more while none of them ends.
+
+        Raises:
+            ProviderNotFoundError: An unknown name in `only` or `exclude`.
+            ConfigurationError: A number is out of range, or dependencies go in circles.
+            ProviderStateError: The registry is closed.
+        """
+        names = self._select(tags, only, exclude)
+        sweep = self._make_sweep(names, deadline=deadline, max_concurrency=max_concurrency)
+        await sweep.conduct(self._jobs)
+        return sweep.report()
+
+    def iter_health(
+        self,
+        *,
+        deadline: float | None = None,
+        tags: Iterable[str] | None = None,
+        only: Iterable[str] | None = None,
+        exclude: Iterable[str] | None = None,
+        max_concurrency: int = 128,
+    ) -> AsyncGenerator[tuple[str, HealthCheck], None]:
+        """Yield each provider's name and health as soon as it is known; arguments as for `sweep`.
+
+        The sweep runs in the registry's task group and ends with the iteration, an early one too.
+
+        Raises:
+            ProviderStateError: The registry is not open: enter it first.
+        """
+        jobs = self._open_jobs()
+        names = self._select(tags, only, exclude)
+        return _stream(self._make_sweep(names, deadline=deadline, max_concurrency=max_concurrency), jobs)
+
+    async def __aenter__(self) -> Self:
+        if self._state is not _State.NEW:
+            raise ProviderStateError(f"a registry can be entered once; this one is {self._state}", sent=False)
+        self._state = _State.STARTING
+        self._task_group = anyio.create_task_group()
+        await self._task_group.__aenter__()
+        self._jobs = Jobs(self._task_group)
+        try:
+            await self._begin()
+        except BaseException as error:
+            started = {n: p for n, p in self._providers.items() if p.state is ProviderState.READY}
+            await self._end(started, error)
+            raise
+        self._state = _State.OPEN
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._end({n: p for n, p in self._providers.items() if p.config.enabled}, exc)
+
+    async def _begin(self) -> None:
+        if self._source is not None:
+            path, environment = self._source
+            loaded = await read_providers(path, environment=environment)
+            for warning in loaded.warnings:
+                self.logger.warning("configuration.conflict", warning=warning)
+            for spec in loaded.specs:
+                if spec.name in self._providers:
+                    raise ConfigurationError(f"a provider {spec.name!r} is registered already")
+                self._providers[spec.name] = spec.build()
+        check_dependencies(self._providers)
+        for provider in self._providers.values():
+            self._own(provider)
+        if self._start:
+            enabled = [name for name, provider in self._providers.items() if provider.config.enabled]
+            failures = await start(self._providers, enabled)
+            if failures:
+                self.logger.error("registry.start_failed", providers=list(failures))
+                raise ExceptionGroup(
+                    f"{len(failures)} of {len(enabled)} providers could not start: {', '.join(failures)}",
+                    list(failures.values()),
+                )
+        self.logger.info("registry.started", providers=len(self._providers))
+
+    async def _end(self, providers: dict[str, BaseProvider[Any]], error: BaseException | None) -> None:
+        """End sweeps, close `providers` and leave the task group; `error` is on its way out already."""
+        assert self._task_group is not None and self._jobs is not None  # noqa: S101, PT018 - entered
+        self._state = _State.CLOSING
+        self._jobs.cancel()
+        failures: dict[str, ProviderError] = {}
+        try:
+            failures = await stop(providers)
+        finally:
+            self._state = _State.CLOSED
+            self._task_group.cancel_scope.cancel()
+            # Without the error: what comes out of the group then is what went wrong in its tasks.
+            await self._task_group.__aexit__(None, None, None)
+            self._jobs = None
+            for provider in self._providers.values():
+                provider._lifecycle.disown(self._task_group)  # noqa: SLF001 - the registry owns its providers
+            self.logger.info("registry.stopped", providers=len(providers), failed=list(failures))
+        if failures and error is None:
+            raise ExceptionGroup(
+                f"{len(failures)} of {len(providers)} providers failed to clean up: {', '.join(failures)}",
+                list(failures.values()),
+            )
+        if isinstance(error, Exception):
+            for failure in failures.values():
+                error.add_note(f"Cleaning up failed, too: {failure}")
+
+    def _own(self, provider: BaseProvider[Any]) -> None:
+        assert self._task_group is not None  # noqa: S101 - entered
+        prepare = partial(self._start_dependencies, provider)
+        provider._lifecycle.own(self._task_group, prepare)  # noqa: SLF001 - the registry owns its providers
+
+    async def _start_dependencies(self, provider: BaseProvider[Any]) -> None:
+        """Initialize what a provider depends on, before the provider itself."""
+        for name in provider.config.depends_on:
+            try:
+                await self.get(name).initialize()
+            except ProviderError as error:
+                raise ProviderUnavailableError(
+                    f"its dependency {name!r} could not start: {error.message}", sent=False, retryable=False
+                ) from error
+
+    def _select(
+        self, tags: Iterable[str] | None, only: Iterable[str] | None, exclude: Iterable[str] | None
+    ) -> list[str]:
+        if self._state in (_State.CLOSING, _State.CLOSED):
+            self._refuse()
+        return select(self._providers, tags=tags, only=only, exclude=exclude)
+
+    def _make_sweep(self, names: list[str], *, deadline: float | None, max_concurrency: int) -> Sweep:
+        return Sweep(
+            self._providers,
+            names,
+            deadline=deadline,
+            max_concurrency=max_concurrency,
+            stragglers=self._stragglers,
+        )
+
+    def _open_jobs(self) -> Jobs:
+        if self._state is not _State.OPEN or self._jobs is None:
+            self._refuse()
+        return self._jobs
+
+    def _refuse(self) -> NoReturn:
+        hint = ": enter it with 'async with' first" if self._state is _State.NEW else ""
+        raise ProviderStateError(f"the registry is {self._state}{hint}", sent=False)
+
+
+async def _stream(sweep: Sweep, jobs: Jobs) -> AsyncGenerator[tuple[str, HealthCheck], None]:
+    send, receive = anyio.create_memory_object_stream[tuple[str, HealthCheck]](inf)
+
+    async def conduct() -> None:
+        with send:
+            await sweep.conduct(jobs, lambda name, check: send.send_nowait((name, check)))
+
+    with receive:
+        job = jobs.start(conduct)
+        try:
+            async for item in receive:
+                yield item
+        finally:
+            await job.end(2 * CANCEL_GRACE)

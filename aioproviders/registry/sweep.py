@@ -1,0 +1,254 @@
+"""One sweep: the health of many providers, asked side by side, within a deadline."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any, cast
+
+import anyio
+
+from aioproviders.errors import ConfigurationError, ProviderNotFoundError, ProviderStateError
+from aioproviders.factory import did_you_mean
+from aioproviders.health import HealthCheck, HealthReport, HealthStatus, aggregate
+from aioproviders.provider import BaseProvider
+from aioproviders.registry.jobs import Job, Jobs, cancelled_from_outside
+from aioproviders.registry.lifecycle import Providers, check_circles, dependencies
+
+__all__ = ["CANCEL_GRACE", "Sweep", "check_known", "select"]
+
+CANCEL_GRACE = 1.0
+"""Seconds that a sweep waits for checks it has cancelled."""
+
+_STUCK_AFTER = 0.1
+
+
+def check_known(name: str, providers: Providers) -> None:
+    """Raise `ProviderNotFoundError`, naming near matches, unless there is a provider `name`."""
+    if name not in providers:
+        raise ProviderNotFoundError(f"Provider not found: {name}{did_you_mean(str(name), providers)}")
+
+
+def select(
+    providers: Providers,
+    *,
+    tags: Iterable[str] | None = None,
+    only: Iterable[str] | None = None,
+    exclude: Iterable[str] | None = None,
+) -> list[str]:
+    """Return the names of the providers that fulfil all the conditions, in the registry's order.
+
+    Args:
+        providers: All there are.
+        tags: Those that have at least one of these; one that nobody has selects nothing.
+        only: Those of these names.
+        exclude: Not those of these names.
+
+    Raises:
+        ProviderNotFoundError: `only` or `exclude` names an unknown provider.
+    """
+    names: Iterable[str] = providers
+    if only is not None:
+        wanted = _words(only)
+        for name in wanted:
+            check_known(name, providers)
+        names = [name for name in providers if name in wanted]
+    if exclude is not None:
+        unwanted = _words(exclude)
+        for name in unwanted:
+            check_known(name, providers)
+        names = [name for name in names if name not in unwanted]
+    if tags is not None:
+        labels = _words(tags)
+        names = [name for name in names if not labels.isdisjoint(providers[name].config.tags)]
+    return list(names)
+
+
+def _words(value: Iterable[str]) -> set[str]:
+    return {value} if isinstance(value, str) else set(value)
+
+
+class Sweep:
+    """One sweep; `conduct` runs it, once.
+
+    A set of workers pull from one queue of those whose dependencies are done. Only dependencies
+    within the sweep count. While no check ends at all for some time, the workers double, so that
+    hanging providers keep nobody else waiting.
+
+    Args:
+        providers: The registry's providers; looked at when a provider's turn comes, so that a swapped
+            one is asked in its new form.
+        names: Whom to ask, in the order of the report.
+        deadline: Seconds for the whole; None leaves it to the providers' own timeouts.
+        max_concurrency: Checks side by side, as long as they are not all stuck.
+        stragglers: Checks (by their provider's id) that a sweep has given up and that have not ended
+            yet; shared by all sweeps of a registry, so that such a provider is not asked again meanwhile.
+
+    Raises:
+        ConfigurationError: `deadline` or `max_concurrency` is out of range, or dependencies go in circles.
+    """
+
+    def __init__(
+        self,
+        providers: Providers,
+        names: Sequence[str],
+        *,
+        deadline: float | None = None,
+        max_concurrency: int = 128,
+        stragglers: set[int] | None = None,
+    ) -> None:
+        if deadline is not None and not deadline > 0:
+            raise ConfigurationError(f"deadline should be a number of seconds above 0, not {deadline!r}")
+        if max_concurrency < 1:
+            raise ConfigurationError(f"max_concurrency should be 1 or more, not {max_concurrency!r}")
+        self._providers = providers
+        self._at_first = {name: providers[name] for name in names}
+        self._deadline = deadline
+        self._max_concurrency = max_concurrency
+        self._stragglers = set() if stragglers is None else stragglers
+        self._on_check: Callable[[str, HealthCheck], None] | None = None
+        self._needs = {name: needed for name, needed in dependencies(providers, names).items() if needed}
+        self._dependants: dict[str, list[str]] = {}
+        if self._needs:
+            check_circles(self._needs)
+            for name, needed in self._needs.items():
+                for other in needed:
+                    self._dependants.setdefault(other, []).append(name)
+        self._waiting = {name: len(set(needed)) for name, needed in self._needs.items()}
+        self._ready = deque(name for name in names if name not in self._needs)
+        self._checks: dict[str, HealthCheck] = {}
+        self._begun: dict[str, float] = {}
+        self._asked: dict[str, BaseProvider[Any]] = {}
+        self._roots: dict[str, str] = {}
+        self._workers = 0
+        self._frozen = False
+        self._all_done = anyio.Event()
+        self._started = time.monotonic()
+        self._started_at = datetime.now(UTC)
+        self._ended = self._started
+
+    async def conduct(
+        self, jobs: Jobs | None, on_check: Callable[[str, HealthCheck], None] | None = None
+    ) -> None:
+        """Run the sweep to its end or its deadline; what has not finished by then is a ``timeout``.
+
+        Each check is handed to `on_check` as soon as it is there.
+
+        With `jobs`, it waits `CANCEL_GRACE` seconds at most for checks that don't heed their
+        cancellation, and leaves those to end in the registry's task group; without, until they end.
+
+        Raises:
+            ProviderStateError: The registry was closed meanwhile.
+        """
+        self._on_check = on_check
+        job: Job | None = None
+        try:
+            with anyio.move_on_after(self._deadline) as limit:
+                if jobs is None:
+                    await self._run()
+                else:
+                    job = jobs.start(self._run)
+                    await job.over.wait()
+        finally:
+            self._frozen = True
+            if job is not None and not await job.end(CANCEL_GRACE):
+                self._stragglers.update(map(id, self._asked.values()))
+        if not limit.cancelled_caught and len(self._checks) < len(self._at_first):
+            raise ProviderStateError("the registry was closed during the sweep", sent=False)
+        self._conclude()
+
+    def report(self) -> HealthReport:
+        """Return what was found."""
+        return HealthReport(
+            status=aggregate(check["status"] for check in self._checks.values()),
+            duration_ms=round((self._ended - self._started) * 1000, 3),
+            checked_at=self._started_at,
+            checks={name: self._checks[name] for name in self._at_first},
+        )
+
+    async def _run(self) -> None:
+        if not self._at_first:
+            return
+        pause = _STUCK_AFTER if self._deadline is None else min(_STUCK_AFTER, self._deadline / 20)
+        async with anyio.create_task_group() as self._task_group:
+            self._hire(self._max_concurrency)
+            while not self._all_done.is_set():
+                done_before = len(self._checks)
+                with anyio.move_on_after(pause):
+                    await self._all_done.wait()
+                if len(self._checks) == done_before:
+                    self._hire(self._workers)
+
+    def _hire(self, most: int) -> None:
+        for _ in range(min(most, len(self._ready))):
+            self._workers += 1
+            self._task_group.start_soon(self._work)
+
+    async def _work(self) -> None:
+        while self._ready:
+            name = self._ready.popleft()
+            self._begun[name] = time.monotonic()
+            check = await self._ask(name, self._providers.get(name, self._at_first[name]))
+            if not self._frozen:
+                self._record(name, check)
+        self._workers -= 1
+
+    async def _ask(self, name: str, provider: BaseProvider[Any]) -> HealthCheck:
+        if id(provider) in self._stragglers:
+            return _failed(HealthStatus.TIMEOUT, "an earlier check of it has not ended yet")
+        self._asked[name] = provider
+        try:
+            return cast("HealthCheck", await provider.health_check())
+        except anyio.get_cancelled_exc_class():
+            if cancelled_from_outside():
+                raise
+            return _failed(HealthStatus.ERROR, "the check was cancelled from within")
+        finally:
+            del self._asked[name]
+            if self._frozen:
+                self._stragglers.discard(id(provider))
+
+    def _record(self, name: str, check: HealthCheck) -> None:
+        """Take `check` for `name`, and see what it means for those that depend on it."""
+        found = [(name, check)]
+        while found:
+            name, check = found.pop()
+            self._checks[name] = check
+            if self._on_check is not None:
+                self._on_check(name, check)
+            for dependant in self._dependants.get(name, ()):
+                self._waiting[dependant] -= 1
+                if self._waiting[dependant]:
+                    continue
+                root = self._root_of_failure(dependant)
+                if root is None:
+                    self._ready.append(dependant)
+                    self._hire(min(1, self._max_concurrency - self._workers))
+                else:
+                    self._roots[dependant] = root
+                    why = f"its dependency {root!r} is {self._checks[root]['status']}"
+                    found.append((dependant, _failed(HealthStatus.BLOCKED, why)))
+        if len(self._checks) == len(self._at_first):
+            self._all_done.set()
+
+    def _root_of_failure(self, name: str) -> str | None:
+        """Return the first failed provider that `name` depends on, at whatever remove."""
+        for needed in self._needs[name]:
+            if aggregate((self._checks[needed]["status"],)) is HealthStatus.UNHEALTHY:
+                return self._roots.get(needed, needed)
+        return None
+
+    def _conclude(self) -> None:
+        """Report what has not finished; those that wait for it become blocked."""
+        self._ended = time.monotonic()
+        late = [name for name in self._at_first if name not in self._checks and not self._waiting.get(name)]
+        for name in late:
+            check = _failed(HealthStatus.TIMEOUT, f"not finished within {self._deadline:g} s")
+            check["latency_ms"] = round((self._ended - self._begun.get(name, self._ended)) * 1000, 3)
+            self._record(name, check)
+
+
+def _failed(status: HealthStatus, error: str) -> HealthCheck:
+    return HealthCheck(status=status, error=error, checked_at=datetime.now(UTC))
