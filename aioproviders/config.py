@@ -14,7 +14,15 @@ from contextlib import suppress
 from typing import Annotated, Any, NoReturn, Self, TypeVar
 
 import typing_extensions
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from aioproviders.errors import ConfigurationError, ConfigurationWarning
 from aioproviders.redaction import MASK, Redactor, is_secret_key
@@ -30,17 +38,26 @@ __all__ = [
     "fit",
 ]
 
-Milliseconds = Annotated[int, Field(gt=0)]
+
+def _no_boolean(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError("should be a whole number, not true or false")  # noqa: TRY004 - pydantic collects ValueErrors
+    return value
+
+
+Whole = Annotated[int, BeforeValidator(_no_boolean)]
+Milliseconds = Annotated[Whole, Field(gt=0)]
 """A duration in whole milliseconds, above zero."""
 
 _URL_REDACTOR = Redactor()
 
 
+def _refuse(*_: Any, **__: Any) -> NoReturn:
+    raise TypeError("a provider's config is frozen; make a new one with model_copy(update=…)")
+
+
 class _FrozenDict(dict[Any, Any]):
     """A dict that can be read and copied, not changed."""
-
-    def _refuse(self, *_: Any, **__: Any) -> NoReturn:
-        raise TypeError("a provider's config is frozen; make a new one with model_copy(update=…)")
 
     __setitem__ = __delitem__ = __ior__ = _refuse
     clear = pop = popitem = setdefault = update = _refuse
@@ -52,11 +69,19 @@ class _FrozenDict(dict[Any, Any]):
 class _FrozenList(list[Any]):
     """A list that can be read and copied, not changed."""
 
-    def _refuse(self, *_: Any, **__: Any) -> NoReturn:
-        raise TypeError("a provider's config is frozen; make a new one with model_copy(update=…)")
-
     __setitem__ = __delitem__ = __iadd__ = __imul__ = _refuse
     append = clear = extend = insert = pop = remove = reverse = sort = _refuse
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (list(self),)
+
+
+class _FrozenSet(set[Any]):
+    """A set that can be read and copied, not changed; pydantic takes no `frozenset` for a `set`."""
+
+    __iand__ = __ior__ = __isub__ = __ixor__ = _refuse
+    add = clear = discard = pop = remove = update = _refuse
+    difference_update = intersection_update = symmetric_difference_update = _refuse
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (list(self),)
@@ -70,8 +95,13 @@ def _freeze(value: Any) -> Any:
     if isinstance(value, tuple) and type(value) is tuple:
         return tuple(map(_freeze, value))
     if isinstance(value, set):
-        return frozenset(value)
+        return _FrozenSet(value)
     return value
+
+
+def _freeze_fields(model: BaseModel) -> None:
+    for name, value in model.__dict__.items():
+        model.__dict__[name] = _freeze(value)
 
 
 class Settings(BaseModel):
@@ -87,9 +117,14 @@ class Settings(BaseModel):
 
     @model_validator(mode="after")
     def _freeze_in_depth(self) -> Self:
-        for name, value in self.__dict__.items():
-            self.__dict__[name] = _freeze(value)
+        _freeze_fields(self)
         return self
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Return a copy with `update` put in, not validated, frozen as well."""
+        copied = super().model_copy(update=update, deep=deep)
+        _freeze_fields(copied)
+        return copied
 
     def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
         for name, value in super().__repr_args__():
@@ -110,11 +145,11 @@ class OperationConfig(Settings):
     """What one method does differently from the rest of its provider; None keeps the provider's own."""
 
     timeout_ms: Milliseconds | None = None
-    retry_attempts: Annotated[int, Field(ge=1)] | None = None
+    retry_attempts: Annotated[Whole, Field(ge=1)] | None = None
     deadline_ms: Milliseconds | None = None
     backoff_initial_ms: Milliseconds | None = None
     backoff_max_ms: Milliseconds | None = None
-    retry_after_max_ms: Annotated[int, Field(ge=0)] | None = None
+    retry_after_max_ms: Annotated[Whole, Field(ge=0)] | None = None
 
 
 class CircuitBreakerConfig(Settings):
@@ -125,7 +160,7 @@ class CircuitBreakerConfig(Settings):
     """
 
     failure_ratio: Annotated[float, Field(gt=0, le=1)] = 0.5
-    minimum_calls: Annotated[int, Field(ge=1)] = 10
+    minimum_calls: Annotated[Whole, Field(ge=1)] = 10
     window_ms: Milliseconds = 30_000
     open_ms: Milliseconds = 10_000
 
@@ -138,7 +173,7 @@ class RetryBudgetConfig(Settings):
     """
 
     ratio: Annotated[float, Field(ge=0, le=1)] = 0.2
-    floor: Annotated[int, Field(ge=0)] = 10
+    floor: Annotated[Whole, Field(ge=0)] = 10
     window_ms: Milliseconds = 60_000
 
 
@@ -213,10 +248,8 @@ class ProviderConfig(Settings):
         mode="before",
     )
     @classmethod
-    def _no_boolean(cls, value: Any) -> Any:
-        if isinstance(value, bool):
-            raise ValueError("should be a whole number, not true or false")  # noqa: TRY004 - pydantic collects ValueErrors
-        return value
+    def _whole_number(cls, value: Any) -> Any:
+        return _no_boolean(value)
 
     @model_validator(mode="after")
     def _warn_of_conflicts(self) -> Self:
