@@ -197,8 +197,7 @@ class PythonSDKProvider(SDKProvider[PythonSDKConfig]):
             try:
                 return await self._use(client, method) is not False
             finally:
-                with anyio.move_on_after(self.config.timeout_ms / 1000, shield=True), self._searching():
-                    await client.close()
+                await self._dismiss(client)
         except AuthenticationError:
             return False
         except Exception as exc:  # noqa: BLE001 - the error goes on, without these credentials
@@ -238,7 +237,7 @@ class PythonSDKProvider(SDKProvider[PythonSDKConfig]):
     async def cleanup(self) -> None:
         """Close the client, once the threads that were given up have ended or half the time is over."""
         client, self._client = self._client, None
-        with anyio.move_on_after(self.config.timeout_ms / 2000):
+        with anyio.move_on_after(self.config.for_operation("cleanup").timeout_ms / 2000):
             await self._threads.wait_for_abandoned()
         if self._threads.abandoned:
             self.logger.warning("sdk.threads_left", abandoned=self._threads.abandoned)
@@ -298,6 +297,15 @@ class PythonSDKProvider(SDKProvider[PythonSDKConfig]):
             if error is exc:
                 raise
             raise error from exc
+
+    async def _dismiss(self, client: VendorClient) -> None:
+        """Close a client that was only tried; what it was tried for has been found out by now."""
+        limit = self.config.for_operation("authenticate").timeout_ms / 1000
+        try:
+            with anyio.move_on_after(limit, shield=True), self._searching():
+                await client.close()
+        except Exception as error:  # noqa: BLE001 - as above; its text may hold the credentials
+            self.logger.warning("sdk.close_failed", error=type(error).__name__)
 
     def _ready(self) -> VendorClient:
         if self._client is None:

@@ -1,7 +1,8 @@
 """Worker threads for a package that blocks: few, counted, and given up on without being forgotten.
 
 A thread can't be stopped from outside. A call that is cancelled leaves its thread behind, and that
-thread keeps its place until it really ends, so that calls that hang can't pile up threads.
+thread keeps its place until it really ends, so that calls that hang can't pile up threads. At its exit
+the interpreter waits for all of them.
 """
 
 from __future__ import annotations

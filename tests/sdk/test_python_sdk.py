@@ -772,6 +772,21 @@ async def test_authenticate_takes_what_the_client_is_made_from(vendor):
     assert "canary-value" not in str(caught.value)
 
 
+async def test_authenticate_answers_though_the_tried_client_does_not_close(vendor):
+    """What was found out counts; that the client could not be closed is logged, without its text."""
+
+    def close(self):
+        raise RuntimeError(self.api_key)
+
+    async with make(auth_method="ping") as provider:
+        original, vendor.Client.close = vendor.Client.close, close
+        with structlog.testing.capture_logs() as events:
+            assert await provider.authenticate({"api_key": "good-canary"})
+        vendor.Client.close = original
+    assert [one["error"] for one in events if one["event"] == "sdk.close_failed"] == ["RuntimeError"]
+    assert "good-canary" not in str(events)
+
+
 async def test_authenticate_needs_a_method(vendor):
     """Without `auth_method` it can't be found out."""
     async with make() as provider:

@@ -1,4 +1,4 @@
-"""The Python SDK driver with two vendors' packages as they are, talking to real servers on this machine."""
+"""The Python SDK driver with two vendors' packages as they are, over TCP: pymodbus' own server, and fakeredis for Redis."""
 
 import threading
 from contextlib import asynccontextmanager
