@@ -401,16 +401,26 @@ class HTTPSDKProvider(SDKProvider[HTTPSDKConfig]):
     async def health_check(self) -> Mapping[str, Any]:
         """Get ``health_path`` and expect 2xx; without one, ask for the head of ``api_endpoint``.
 
-        There any answer is a sign of life, but for those above 500; 401 and 403 are "degraded".
+        There any answer below 500 is a sign of life, as is 501; 401 and 403 are "degraded".
         """
         path = self.config.health_path
         draft = draft_request(
             self._endpoints, self._headers, "HEAD" if path is None else "GET", path or "", None, None, None
         )
         self._add_trace(self._call_here(), draft)
-        response = await self._ready().ask(draft, self._timeouts["health_check"])
+        details: dict[str, Any] = {"checked": str(draft)}
+        try:
+            response = await self._ready().ask(draft, self._timeouts["health_check"])
+        except RequestError as exc:
+            # A redirect that is not followed is an answer too.
+            if path is None and exc.status_code is not None:
+                return {
+                    "status": HealthStatus.HEALTHY,
+                    "details": {"status_code": exc.status_code, **details},
+                }
+            raise
         status = response.status_code
-        details = {"status_code": status, "checked": str(draft)}
+        details = {"status_code": status, **details}
         if succeeded(response):
             return {"status": HealthStatus.HEALTHY, "details": details}
         error = error_of_answer(read_failure(response, self._redactor.text), str(draft)).message

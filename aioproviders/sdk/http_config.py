@@ -20,6 +20,7 @@ TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 FIELD_VALUE = re.compile(r"[\t\x20-\x7e]*")
 """What a header's value is made of (RFC 9110, 5.5, without the obsolete part)."""
 
+_LAST_PORT = 65_535
 _HeaderName = Annotated[str, Field(pattern=r"^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$")]
 
 
@@ -99,7 +100,7 @@ class HTTPSDKConfig(SDKConfig):
         client_certificate: Path of a certificate to show (PEM).
         client_key: Path of its key, unless that is in the same file.
         client_key_password: The key's password.
-        proxy: URL of a proxy, credentials and all.
+        proxy: URL of a proxy, credentials and all. Nothing is taken from the environment.
         max_response_bytes: Larger responses are refused; in streams it bounds a line and an event.
         health_path: What `health_check` gets, expecting 2xx; without it any sign of life will do.
         auth_check_path: What `authenticate` gets: a path that is not open to everybody.
@@ -192,7 +193,7 @@ def _url(
         url = httpx.URL(value)
     except httpx.InvalidURL:
         raise ValueError(f"{what}should be a URL such as https://host.example/path") from None
-    if url.scheme not in schemes or not url.host:
+    if url.scheme not in schemes or not url.host or not 0 < (url.port or 1) <= _LAST_PORT:
         raise ValueError(
             f"{what}should be a URL that begins with {' or '.join(f'{s}://' for s in sorted(schemes))}"
         )

@@ -52,6 +52,7 @@ _CLASSES: Mapping[int, type[ProviderError]] = {
     429: RateLimitedError,
 }
 _SERVER_ERROR = 500
+_BAD_LOCATION = "Invalid URL in location header"  # how httpx begins to say so
 _SECONDS = re.compile(r"[+-]?\d{1,12}(?:\.\d+)?")
 
 
@@ -103,6 +104,8 @@ def error_of_exception(exc: httpx.HTTPError | httpx.InvalidURL, what: str, url: 
     host = f"{url.host}:{url.port or (443 if url.scheme == 'https' else 80)}"
     text = str(exc) or type(exc).__name__
     message = f"{what}: {text}" if host in text else f"{what} to {host}: {text}"
+    if text.startswith(_BAD_LOCATION):
+        return RequestError(f"{what} was redirected to what is no valid URL")
     match exc:
         case ResponseTooLarge() | httpx.DecodingError():
             return RequestError(message)

@@ -198,6 +198,18 @@ async def test_one_client_from_start_to_end(make_http):
     assert client.is_closed
 
 
+async def test_subclass_that_forgets_to_start_is_told(fault_server):
+    """An ``initialize`` that does not call its parent's is named as what is wrong."""
+
+    class Forgetful(HTTPSDKProvider):
+        async def initialize(self):
+            self.ready = True
+
+    async with Forgetful(HTTPSDKConfig(name="api", version="1", api_endpoint=fault_server.url)) as provider:
+        response = await provider.make_request("/echo")
+    assert "its initialize() was not run" in response.error
+
+
 async def test_cleanup_of_what_was_never_started():
     """Closing copes with a provider that was not used."""
     await HTTPSDKProvider(HTTPSDKConfig(name="api", version="1", api_endpoint="http://h")).cleanup()

@@ -31,6 +31,7 @@ def test_defaults_suit_most():
         ({"api_endpoint": "ftp://x"}, "should be a URL that begins with http:// or https://"),
         ({"api_endpoint": "api.example.com"}, "should be a URL that begins with http:// or https://"),
         ({"api_endpoint": "http://"}, "should be a URL that begins with"),
+        ({"api_endpoint": "http://h:65536/"}, "should be a URL that begins with"),
         ({"api_endpoint": "http://h:canary/"}, "should be a URL such as https://host.example/path"),
         ({"api_endpoint": "http://h/?key=canary"}, "should have no query and no fragment"),
         ({"api_endpoint": "http://h/#canary"}, "should have no query and no fragment"),

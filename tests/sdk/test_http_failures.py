@@ -5,6 +5,7 @@ import json
 import pickle
 import socket
 
+import httpx
 import pytest
 
 from aioproviders.errors import (
@@ -16,7 +17,7 @@ from aioproviders.errors import (
     RateLimitedError,
     RequestError,
 )
-from aioproviders.sdk.http_errors import retry_after
+from aioproviders.sdk.http_errors import error_of_exception, retry_after
 
 WRITES = ["POST", "PATCH"]
 REPEATABLE = ["GET", "HEAD", "PUT", "DELETE", "OPTIONS"]
@@ -269,6 +270,34 @@ async def test_retry_after_is_waited_for(make_http, fault_server):
     response = await (await make_http()).make_request("/retry-after?value=0.2&status=503")
     assert (response.success, response.attempts) == (True, 2)
     assert response.latency_ms >= 200
+
+
+@pytest.mark.parametrize(
+    ("exception", "kind", "sent"),
+    [
+        (httpx.LocalProtocolError("bad"), RequestError, False),
+        (httpx.UnsupportedProtocol("bad"), RequestError, False),
+        (httpx.WriteTimeout("slow"), ProviderTimeoutError, True),
+        (httpx.WriteError("lost"), ProviderUnavailableError, True),
+        (httpx.ProxyError("dead"), ProviderUnavailableError, False),
+        (httpx.TooManyRedirects("many"), RequestError, True),
+        (httpx.ReadError(""), ProviderUnavailableError, True),
+    ],
+)
+def test_exceptions_of_other_transports(exception, kind, sent):
+    """Whatever a client of the user's own raises falls into one of our classes, with host and port."""
+    error = error_of_exception(exception, "GET /x", httpx.URL("https://h/x"))
+    assert isinstance(error, kind)
+    assert error.sent is sent
+    assert str(error) == f"GET /x to h:443: {str(exception) or 'ReadError'}"
+
+
+def test_a_ring_of_causes_ends():
+    """A chain of causes that leads back to itself is not followed for ever."""
+    exception = httpx.ConnectError("x")
+    exception.__cause__ = other = OSError()
+    other.__context__ = exception
+    assert error_of_exception(exception, "GET /", httpx.URL("http://h:1")).retryable
 
 
 NOON = "Sun, 06 Nov 1994 12:00:00 GMT"

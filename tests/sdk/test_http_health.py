@@ -39,6 +39,16 @@ async def test_redirect_is_a_sign_of_life(make_http, fault_server):
     assert (await provider.health_check())["status"] == "healthy"
 
 
+async def test_redirect_elsewhere_is_a_sign_of_life_and_not_followed(make_http, answer_with):
+    """A service that sends us elsewhere is there; with a ``health_path`` that is not enough."""
+    server = await answer_with((302, {"Location": "http://other.invalid/login"}))
+    check = await (await make_http(api_endpoint=server.url)).health_check()
+    assert (check["status"], check["details"]["status_code"]) == ("healthy", 302)
+    check = await (await make_http(api_endpoint=server.url, health_path="/")).health_check()
+    assert check["status"] == "error"
+    assert "leaves the origin" in check["error"]
+
+
 @pytest.mark.parametrize(
     ("path", "status"),
     [

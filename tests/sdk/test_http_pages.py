@@ -86,7 +86,13 @@ async def test_page_without_items(make_http, answer_with, body, options):
 
 @pytest.mark.parametrize(
     "link",
-    ["http://evil.example/next?token=abc", "//evil.example/", "http://u:p@evil.example/", "http://[bad"],
+    [
+        "http://evil.example/next?token=abc",
+        "//evil.example/",
+        "http://u:p@evil.example/",
+        "http://h:abc/",
+        "http://[bad",
+    ],
 )
 async def test_next_page_elsewhere_is_refused(make_http, answer_with, link):
     """A next page at another origin is not asked for: its address alone could carry things out."""

@@ -299,6 +299,16 @@ async def test_redirects_without_end_are_given_up(make_http, answer_with):
     assert len(server.seen) == 11
 
 
+@pytest.mark.parametrize("transport", ["aiohttp", "httpx"])
+async def test_redirect_to_no_url_is_a_failure(make_http, answer_with, transport):
+    """A target that can't be read is told once, and nothing of it is shown."""
+    server = await answer_with((302, {"Location": "http://h:canary/"}))
+    provider = await make_http(api_endpoint=server.url, transport=transport)
+    response = await provider.make_request("/", method="GET")
+    assert response.error == "GET / was redirected to what is no valid URL"
+    assert len(server.seen) == 1
+
+
 async def test_redirect_without_a_target_is_a_failure(make_http, answer_with):
     """A 3xx with nowhere to go is an answer like any other failure."""
     server = await answer_with((300, {}))

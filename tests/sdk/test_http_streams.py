@@ -223,6 +223,15 @@ async def test_failed_status_of_a_stream_is_raised(make_http):
     assert provider._client._plain.in_use == 0
 
 
+async def test_failure_that_breaks_off_is_a_lost_connection(make_http, answer_with):
+    """When not even the failure's own words arrive whole, the connection is what failed."""
+    server = await answer_with(b"HTTP/1.1 400 Bad\r\nContent-Length: 100\r\n\r\nbegin")
+    provider = await make_http(api_endpoint=server.url)
+    with pytest.raises(ProviderUnavailableError):
+        await anext(provider.stream_request("/", method="POST"))
+    assert provider._client._plain.in_use == 0
+
+
 async def test_redirected_stream(make_http):
     """Redirects within the origin are followed here too, their own responses closed."""
     provider = await make_http()
