@@ -1,4 +1,7 @@
-"""The Python SDK driver with two vendors' packages as they are, over TCP: pymodbus' own server, and fakeredis for Redis."""
+"""The Python SDK driver with two vendors' packages as they are, over TCP.
+
+One talks to its own Modbus server, the other to fakeredis, which speaks the protocol of Redis.
+"""
 
 import threading
 from contextlib import asynccontextmanager
