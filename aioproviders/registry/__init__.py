@@ -1,38 +1,40 @@
 """`ProviderRegistry`: many providers, started, looked up, swept, watched, swapped and stopped together.
 
-`lifecycle` starts and stops in dependency order, `sweep` asks all for their health at once, `jobs`
-holds the tasks that outlive a caller.
+`lifecycle` starts and stops in dependency order, `sweep` asks all for their health at once, `monitor`
+does so periodically and remembers (`tracks`) and tells (`listeners`), `replacing` tries new providers
+out, `jobs` holds the tasks that run beside their callers.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
 from enum import StrEnum
 from functools import partial
-from math import inf
 from types import TracebackType
 from typing import Any, NoReturn, Self, TypeVar, overload
 
 import anyio
 from anyio.abc import TaskGroup
 
+from aioproviders.config import ProviderConfig
 from aioproviders.errors import (
     ConfigurationError,
     ProviderError,
     ProviderNotFoundError,
     ProviderStateError,
-    ProviderUnavailableError,
 )
 from aioproviders.health import HealthCheck, HealthReport
-from aioproviders.loading import read_providers
+from aioproviders.loading import ProviderSpec, read_providers
 from aioproviders.logs import ProviderLogger
 from aioproviders.provider import BaseProvider, ProviderState
 from aioproviders.registry.jobs import Jobs
-from aioproviders.registry.lifecycle import check_dependencies, start, stop
-from aioproviders.registry.sweep import CANCEL_GRACE, Sweep, check_known, select
+from aioproviders.registry.lifecycle import Providers, check_dependencies, start, start_dependencies, stop
+from aioproviders.registry.monitor import HealthChange, Monitor
+from aioproviders.registry.replacing import RegistryChanges, replace
+from aioproviders.registry.sweep import Sweep, check_known, select
 
-__all__ = ["ProviderRegistry"]
+__all__ = ["HealthChange", "Monitor", "ProviderRegistry", "RegistryChanges"]
 
 ProviderT = TypeVar("ProviderT", bound=BaseProvider[Any])
 
@@ -69,6 +71,8 @@ class ProviderRegistry:
         self._task_group: TaskGroup | None = None
         self._jobs: Jobs | None = None
         self._stragglers: set[int] = set()
+        self._from_file: set[str] = set()
+        self._changing = anyio.Lock()
         self.logger = ProviderLogger("ProviderRegistry")
 
     @classmethod
@@ -127,7 +131,7 @@ class ProviderRegistry:
             self._providers[name] = provider
         else:
             check_dependencies({**self._providers, name: provider}, [name])
-            self._own(provider)
+            self._own(provider, self._providers)
             self._providers[name] = provider
         self.logger.info("Provider registered", provider_name=name)
 
@@ -217,7 +221,117 @@ class ProviderRegistry:
         """
         jobs = self._open_jobs()
         names = self._select(tags, only, exclude)
-        return _stream(self._make_sweep(names, deadline=deadline, max_concurrency=max_concurrency), jobs)
+        return self._make_sweep(names, deadline=deadline, max_concurrency=max_concurrency).stream(jobs)
+
+    def monitor(  # noqa: PLR0913 - all have good defaults
+        self,
+        *,
+        interval: float = 30.0,
+        jitter: float = 0.1,
+        failure_threshold: int = 3,
+        recovery_threshold: int = 1,
+        history: int = 100,
+        deadline: float | None = None,
+        max_concurrency: int = 128,
+    ) -> Monitor:
+        """Make a monitor, to be entered with ``async with`` within that of the registry.
+
+        Args:
+            interval: Seconds between the beginnings of two sweeps.
+            jitter: Random share of the interval by which a pause is longer or shorter, from 0 to 1.
+            failure_threshold: Failing checks in a row that make a provider's state a failed one.
+            recovery_threshold: Checks in a row that are ok that make it ok.
+            history: Checks to remember per provider.
+            deadline: Seconds for one sweep; by default the interval.
+            max_concurrency: As for `sweep`.
+
+        Raises:
+            ConfigurationError: A number is out of range.
+        """
+        limit = interval if deadline is None else deadline
+        make_sweep = partial(self._make_sweep, deadline=limit, max_concurrency=max_concurrency)
+        monitor = Monitor(
+            self._providers,
+            make_sweep,
+            self._open_jobs,
+            self.logger,
+            interval=interval,
+            jitter=jitter,
+            failure_threshold=failure_threshold,
+            recovery_threshold=recovery_threshold,
+            history=history,
+        )
+        make_sweep([])  # so that a number out of range is refused here
+        return monitor
+
+    async def reconfigure(self, name: str, config: ProviderConfig) -> BaseProvider[Any]:
+        """Replace a provider by one of the same class with another config.
+
+        The new one is built, started and asked for its health; only when it is ok does it take the
+        old one's place. Then the old one's calls in flight end and it is closed; whoever still holds
+        it gets a `ProviderStateError`. That goes for other providers that hold it, too: they had
+        better ask the registry each time. If anything fails, or on cancellation, the old one stays
+        and the new one is closed. One change is made at a time.
+
+        Returns:
+            The new provider.
+
+        Raises:
+            ConfigurationError: `config` does not fit, or what it depends on is missing or disabled.
+            ProviderNotFoundError: There is none of that name.
+            ProviderStateError: The registry is not open.
+            ProviderError: The new provider can't start or is not well.
+        """
+        async with self._changing:
+            self._open_jobs()
+            fresh = type(self.get(name))(config)
+            await self._replace({name: fresh}, set())
+        self.logger.info("provider.reconfigured", provider_name=name)
+        return fresh
+
+    async def reload(self) -> RegistryChanges:
+        """Read the providers file again and put into effect what has changed, all of it or nothing.
+
+        New and changed providers are tried out as in `reconfigure`, then take their places, and those
+        that were replaced or are no longer in the file are closed. Unchanged ones and those that were
+        registered by hand are left alone; one that was reconfigured goes back to the file's config.
+
+        Returns:
+            Which providers were added, replaced and removed.
+
+        Raises:
+            ConfigurationError: The file has errors, or takes away what others depend on; or the
+                registry was not made from a file.
+            ProviderStateError: The registry is not open.
+            ProviderError: A new provider can't start or is not well.
+        """
+        if self._source is None:
+            raise ConfigurationError("this registry was not made from a file; use reconfigure()")
+        async with self._changing:
+            self._open_jobs()
+            specs = await self._read(*self._source)
+            fresh = {spec.name: spec.build() for spec in specs if self._differs(spec)}
+            names = {spec.name for spec in specs}
+            changes = RegistryChanges(
+                added=tuple(name for name in fresh if name not in self._providers),
+                replaced=tuple(name for name in fresh if name in self._providers),
+                removed=tuple(name for name in self._providers if name in self._from_file - names),
+            )
+            await self._replace(fresh, set(changes.removed))
+            self._from_file = names
+        self.logger.info(
+            "registry.reloaded", added=changes.added, replaced=changes.replaced, removed=changes.removed
+        )
+        return changes
+
+    async def _replace(self, fresh: dict[str, BaseProvider[Any]], gone: set[str]) -> None:
+        failures = await replace(self._providers, fresh, gone, self._own, self._open_jobs)
+        if failures:
+            self.logger.warning("registry.old_provider_cleanup_failed", providers=list(failures))
+
+    def _differs(self, spec: ProviderSpec) -> bool:
+        current = self._providers.get(spec.name)
+        return current is None or type(current) is not spec.provider_class or current.config != spec.config
 
     async def __aenter__(self) -> Self:
         if self._state is not _State.NEW:
@@ -242,17 +356,11 @@ class ProviderRegistry:
 
     async def _begin(self) -> None:
         if self._source is not None:
-            path, environment = self._source
-            loaded = await read_providers(path, environment=environment)
-            for warning in loaded.warnings:
-                self.logger.warning("configuration.conflict", warning=warning)
-            for spec in loaded.specs:
-                if spec.name in self._providers:
-                    raise ConfigurationError(f"a provider {spec.name!r} is registered already")
+            for spec in await self._read(*self._source):
                 self._providers[spec.name] = spec.build()
         check_dependencies(self._providers)
         for provider in self._providers.values():
-            self._own(provider)
+            self._own(provider, self._providers)
         if self._start:
             enabled = [name for name, provider in self._providers.items() if provider.config.enabled]
             failures = await start(self._providers, enabled)
@@ -263,6 +371,19 @@ class ProviderRegistry:
                     list(failures.values()),
                 )
         self.logger.info("registry.started", providers=len(self._providers))
+
+    async def _read(self, path: str | os.PathLike[str], environment: str | None) -> tuple[ProviderSpec, ...]:
+        """Return what the file says, none of which was registered by hand."""
+        loaded = await read_providers(path, environment=environment)
+        for warning in loaded.warnings:
+            self.logger.warning("configuration.conflict", warning=warning)
+        names = {spec.name for spec in loaded.specs}
+        for name in self._providers:
+            if name in names - self._from_file:
+                raise ConfigurationError(f"{os.fspath(path)}: a provider {name!r} is registered already")
+        if self._state is _State.STARTING:
+            self._from_file = names
+        return loaded.specs
 
     async def _end(self, providers: dict[str, BaseProvider[Any]], error: BaseException | None) -> None:
         """End sweeps, close `providers` and leave the task group; `error` is on its way out already."""
@@ -290,20 +411,10 @@ class ProviderRegistry:
             for failure in failures.values():
                 error.add_note(f"Cleaning up failed, too: {failure}")
 
-    def _own(self, provider: BaseProvider[Any]) -> None:
+    def _own(self, provider: BaseProvider[Any], among: Providers) -> None:
         assert self._task_group is not None  # noqa: S101 - entered
-        prepare = partial(self._start_dependencies, provider)
+        prepare = partial(start_dependencies, provider, among)
         provider._lifecycle.own(self._task_group, prepare)  # noqa: SLF001 - the registry owns its providers
-
-    async def _start_dependencies(self, provider: BaseProvider[Any]) -> None:
-        """Initialize what a provider depends on, before the provider itself."""
-        for name in provider.config.depends_on:
-            try:
-                await self.get(name).initialize()
-            except ProviderError as error:
-                raise ProviderUnavailableError(
-                    f"its dependency {name!r} could not start: {error.message}", sent=False, retryable=False
-                ) from error
 
     def _select(
         self, tags: Iterable[str] | None, only: Iterable[str] | None, exclude: Iterable[str] | None
@@ -312,7 +423,7 @@ class ProviderRegistry:
             self._refuse()
         return select(self._providers, tags=tags, only=only, exclude=exclude)
 
-    def _make_sweep(self, names: list[str], *, deadline: float | None, max_concurrency: int) -> Sweep:
+    def _make_sweep(self, names: Sequence[str], *, deadline: float | None, max_concurrency: int) -> Sweep:
         return Sweep(
             self._providers,
             names,
@@ -329,19 +440,3 @@ class ProviderRegistry:
     def _refuse(self) -> NoReturn:
         hint = ": enter it with 'async with' first" if self._state is _State.NEW else ""
         raise ProviderStateError(f"the registry is {self._state}{hint}", sent=False)
-
-
-async def _stream(sweep: Sweep, jobs: Jobs) -> AsyncGenerator[tuple[str, HealthCheck], None]:
-    send, receive = anyio.create_memory_object_stream[tuple[str, HealthCheck]](inf)
-
-    async def conduct() -> None:
-        with send:
-            await sweep.conduct(jobs, lambda name, check: send.send_nowait((name, check)))
-
-    with receive:
-        job = jobs.start(conduct)
-        try:
-            async for item in receive:
-                yield item
-        finally:
-            await job.end(2 * CANCEL_GRACE)

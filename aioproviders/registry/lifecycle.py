@@ -8,12 +8,12 @@ from typing import Any
 
 import anyio
 
-from aioproviders.errors import ConfigurationError, ProviderError
+from aioproviders.errors import ConfigurationError, ProviderError, ProviderUnavailableError
 from aioproviders.factory import did_you_mean
 from aioproviders.provider import BaseProvider
 from aioproviders.registry.jobs import cancelled_from_outside
 
-__all__ = ["Providers", "check_dependencies", "dependencies", "start", "stop"]
+__all__ = ["Providers", "check_dependencies", "dependencies", "start", "start_dependencies", "stop"]
 
 Providers = Mapping[str, BaseProvider[Any]]
 Graph = dict[str, tuple[str, ...]]
@@ -85,6 +85,17 @@ async def start(providers: Providers, names: Iterable[str]) -> dict[str, Provide
 
     await _in_order(dependencies(providers, names), begin)
     return failures
+
+
+async def start_dependencies(provider: BaseProvider[Any], among: Providers) -> None:
+    """Initialize what a provider depends on, before the provider itself."""
+    for name in provider.config.depends_on:
+        try:
+            await among[name].initialize()
+        except ProviderError as error:
+            raise ProviderUnavailableError(
+                f"its dependency {name!r} could not start: {error.message}", sent=False, retryable=False
+            ) from error
 
 
 async def stop(providers: Providers) -> dict[str, ProviderError]:

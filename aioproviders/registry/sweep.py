@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from datetime import UTC, datetime
+from math import inf
 from typing import Any, cast
 
 import anyio
@@ -158,6 +159,22 @@ class Sweep:
         if not limit.cancelled_caught and len(self._checks) < len(self._at_first):
             raise ProviderStateError("the registry was closed during the sweep", sent=False)
         self._conclude()
+
+    async def stream(self, jobs: Jobs) -> AsyncGenerator[tuple[str, HealthCheck], None]:
+        """Conduct the sweep as a job of its own, and yield each check as soon as it is there."""
+        send, receive = anyio.create_memory_object_stream[tuple[str, HealthCheck]](inf)
+
+        async def conduct() -> None:
+            with send:
+                await self.conduct(jobs, lambda name, check: send.send_nowait((name, check)))
+
+        with receive:
+            job = jobs.start(conduct)
+            try:
+                async for item in receive:
+                    yield item
+            finally:
+                await job.end(2 * CANCEL_GRACE)
 
     def report(self) -> HealthReport:
         """Return what was found."""
