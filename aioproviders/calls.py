@@ -20,9 +20,10 @@ __all__ = ["Call", "current_call", "current_trace_id", "outside_calls", "trace_c
 _current: ContextVar[Call | None] = ContextVar("aioproviders_call", default=None)
 _incoming: ContextVar[str | None] = ContextVar("aioproviders_trace", default=None)
 
-# W3C Trace Context, section 3.2: version, trace-id, parent-id, flags; ids of zeros are invalid.
+# W3C Trace Context, section 3.2: version, trace-id, parent-id, flags; ids of zeros are invalid, and
+# only versions after 00 may have more to say.
 _TRACEPARENT = re.compile(
-    r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?"
+    r"(?!ff|00.{54})[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?"
 )
 
 

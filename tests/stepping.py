@@ -69,7 +69,7 @@ async def _run_scoped(make: Callable[[], Awaitable[Any]], step: int) -> _Stepped
 
 
 async def _run_native(make: Callable[[], Awaitable[Any]], step: int) -> _Stepped:
-    stepped = _Stepped(make(), step, lambda: task.cancel())
+    stepped = _Stepped(make(), step, lambda: task.cancel())  # noqa: PLW0108 - the task is made below
 
     async def run() -> None:
         await stepped

@@ -165,7 +165,13 @@ def test_configs_share_no_defaults():
 
 MS = st.integers(1, 10**6)
 OVERRIDES = st.fixed_dictionaries(
-    {}, optional={"timeout_ms": MS, "retry_attempts": st.integers(1, 9), "deadline_ms": MS, "retry_after_max_ms": st.integers(0, 9)}
+    {},
+    optional={
+        "timeout_ms": MS,
+        "retry_attempts": st.integers(1, 9),
+        "deadline_ms": MS,
+        "retry_after_max_ms": st.integers(0, 9),
+    },
 )
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-9, 9) | st.text(max_size=5),
@@ -246,7 +252,9 @@ def test_conflicts_are_cheap_for_any_number_of_attempts():
 def test_conflicts_are_warned_of(monkeypatch):
     """Loading warns, naming provider and fields, unless all is to be silent."""
     fields = {"name": "it", "version": "1", "deadline_ms": 100}
-    with pytest.warns(ConfigurationWarning, match=r"it: 3 attempts of 5000 ms .* does not fit deadline_ms=100"):
+    with pytest.warns(
+        ConfigurationWarning, match=r"it: 3 attempts of 5000 ms .* does not fit deadline_ms=100"
+    ):
         ProviderConfig(**fields)
     monkeypatch.setenv("LOG_SILENT", "1")
     ProviderConfig(**fields)
@@ -297,7 +305,9 @@ class Secretive(ProviderConfig):
     sources: list[str] = [f"s3://{CANARY}@bucket"]
 
 
-@pytest.mark.parametrize("show", [repr, str, lambda c: f"{c}", lambda c: "".join(map(str, c.__rich_repr__()))])
+@pytest.mark.parametrize(
+    "show", [repr, str, lambda c: f"{c}", lambda c: "".join(map(str, c.__rich_repr__()))]
+)
 def test_no_secret_is_shown(show):
     """However a config is printed, no secret is in it, and the rest can be read."""
     shown = show(make(Secretive))

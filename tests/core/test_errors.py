@@ -43,11 +43,11 @@ def test_errors_survive_pickle(cls, copied):
 
 def test_subclasses_with_a_constructor_of_their_own_survive_pickle():
     """Unpickling goes around a driver's own constructor."""
-    error = pickle.loads(pickle.dumps(Own(7)))
+    error = pickle.loads(pickle.dumps(OwnError(7)))
     assert (error.number, error.message, error.args) == (7, "number 7", ("number 7",))
 
 
-class Own(ProviderError):
+class OwnError(ProviderError):
     def __init__(self, number):
         super().__init__(f"number {number}")
         self.number = number
@@ -140,7 +140,7 @@ def test_an_error_as_data_and_back(cls):
 def test_an_unknown_code_becomes_the_base():
     """The detail of a stranger's error gives a ProviderError."""
     assert type(ErrorDetail(code="strange", message="x").to_error()) is ProviderError
-    assert type(ErrorDetail.from_error(Own(1)).to_error()) is ProviderError
+    assert type(ErrorDetail.from_error(OwnError(1)).to_error()) is ProviderError
 
 
 def test_all_errors_are_exported():

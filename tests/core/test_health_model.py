@@ -31,7 +31,10 @@ def test_statuses():
         (["healthy", "disabled"], "healthy"),
         (["healthy", "degraded"], "degraded"),
         (["degraded", "unknown"], "unknown"),
-        *[(["healthy", "unknown", "degraded", bad], "unhealthy") for bad in ("unhealthy", "error", "timeout", "blocked")],
+        *[
+            (["healthy", "unknown", "degraded", bad], "unhealthy")
+            for bad in ("unhealthy", "error", "timeout", "blocked")
+        ],
     ],
 )
 def test_aggregate(statuses, whole):
@@ -49,7 +52,10 @@ def test_aggregate_does_not_depend_on_order(statuses):
 
 def test_report_counts():
     """A report knows whether all is well and how many have each status, in the statuses' order."""
-    checks = {name: HealthCheck(status=HealthStatus(s)) for name, s in [("a", "error"), ("b", "healthy"), ("c", "error")]}
+    checks = {
+        name: HealthCheck(status=HealthStatus(s))
+        for name, s in [("a", "error"), ("b", "healthy"), ("c", "error")]
+    }
     report = HealthReport(status="unhealthy", duration_ms=1.0, checked_at=AT, checks=checks)
     assert not report.ok
     assert list(report.counts().items()) == [("healthy", 1), ("error", 2)]
@@ -70,8 +76,19 @@ def test_normalize_reads_a_check():
 
 def test_normalize_keeps_what_does_not_fit_as_details():
     """A value of a type that a key can't have goes into the details under its name."""
-    found = normalize({"status": HealthStatus.HEALTHY, "latency_ms": True, "checked_at": "now", "details": [1], "error": None})
-    assert found == {"status": "healthy", "details": {"latency_ms": True, "checked_at": "now", "details": [1]}}
+    found = normalize(
+        {
+            "status": HealthStatus.HEALTHY,
+            "latency_ms": True,
+            "checked_at": "now",
+            "details": [1],
+            "error": None,
+        }
+    )
+    assert found == {
+        "status": "healthy",
+        "details": {"latency_ms": True, "checked_at": "now", "details": [1]},
+    }
 
 
 @pytest.mark.parametrize(

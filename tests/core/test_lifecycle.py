@@ -186,7 +186,7 @@ async def test_the_deadline_of_a_call_covers_the_start():
 
 
 async def test_calls_inside_initialize_run_at_once():
-    """initialize may use the provider's own operations without waiting for itself."""
+    """Initialize may use the provider's own operations without waiting for itself."""
 
     class Selfish(Scripted):
         async def initialize(self):
@@ -198,7 +198,7 @@ async def test_calls_inside_initialize_run_at_once():
 
 
 async def test_initialize_within_itself_is_refused():
-    """initialize calling itself is a mistake that is named."""
+    """Initialize calling itself is a mistake that is named."""
 
     class Endless(Scripted):
         async def initialize(self):
@@ -209,7 +209,7 @@ async def test_initialize_within_itself_is_refused():
 
 
 async def test_cleanup_inside_initialize_runs_the_override():
-    """initialize may clean up itself, and then fail on its own terms."""
+    """Initialize may clean up itself, and then fail on its own terms."""
 
     class Undoing(Scripted):
         async def initialize(self):
@@ -337,7 +337,7 @@ async def test_a_hanging_cleanup_is_bounded():
     provider.may_close = anyio.Event()
     await provider.initialize()
     with anyio.fail_after(1):
-        with pytest.raises(ProviderTimeoutError, match="cleanup did not end within 0.03 s"):
+        with pytest.raises(ProviderTimeoutError, match=r"cleanup did not end within 0\.03 s"):
             await provider.cleanup()
     assert provider.state is ProviderState.CLOSED
     await provider.cleanup()
@@ -395,7 +395,7 @@ async def test_cleanup_in_a_cancelled_scope_still_runs():
 
 async def test_cleanup_from_inside_an_operation_does_not_wait_for_it():
     """An operation may close its own provider."""
-    provider = Scripted(lambda: provider.cleanup())
+    provider = Scripted(lambda: provider.cleanup())  # noqa: PLW0108 - made by this line
     with anyio.fail_after(1):
         await provider.read()
     assert (provider.cleaned, provider.state) == (1, ProviderState.CLOSED)
@@ -463,7 +463,7 @@ async def test_async_with():
 async def test_async_with_lets_the_bodys_exception_out_as_it_is():
     """An exception of the body comes out itself, in no group, after the cleanup."""
     error = KeyError("mine")
-    with pytest.raises(KeyError) as caught:
+    with pytest.raises(KeyError) as caught:  # noqa: PT012 - the block is what is under test
         async with Scripted() as provider:
             provider.spawn(anyio.sleep_forever)
             raise error
@@ -528,7 +528,7 @@ async def test_async_with_and_cancellation(native):
 async def test_async_with_inside_asyncio_timeout():
     """asyncio.timeout around it ends as TimeoutError, with the task not left in a cancelled state."""
     provider = Scripted()
-    with pytest.raises(TimeoutError):
+    with pytest.raises(TimeoutError):  # noqa: PT012 - the block is what is under test
         async with asyncio.timeout(0.02):
             async with provider:
                 await anyio.sleep_forever()

@@ -141,12 +141,13 @@ async def test_a_wait_that_became_too_long_ends_in_time():
     """When the rate is halved meanwhile, a caller still leaves when his time is up."""
     limit = RateLimiter(20, 1)
     await limit.acquire()
-    caught = []
+    caught, left = [], anyio.Event()
 
     async def take():
         with pytest.raises(RateLimitedError) as found:
             await limit.acquire(0.2)
         caught.append(found.value)
+        left.set()
 
     async with anyio.create_task_group() as group:
         group.start_soon(limit.acquire)
@@ -154,8 +155,7 @@ async def test_a_wait_that_became_too_long_ends_in_time():
         await settle()
         limit._share = 1 / 32
         with anyio.fail_after(1):
-            while not caught:
-                await anyio.sleep(0.01)
+            await left.wait()
     assert limit._waiting == 0
     assert caught[0].reason == "deadline"
 

@@ -5,7 +5,7 @@ from typing import Generic
 
 import anyio
 import pytest
-from core_doubles import Scripted, config, forever
+from core_doubles import Scripted, forever
 from typing_extensions import TypeVar
 
 from aioproviders import (
@@ -56,8 +56,8 @@ def test_config_class_from_the_constructor():
 
 def test_config_class_from_type_variables():
     """A generic kind's bound or default counts, and its subclasses' arguments."""
-    ConfigT = TypeVar("ConfigT", bound=OwnConfig)  # noqa: N806 - a type variable
-    OtherT = TypeVar("OtherT", bound=ProviderConfig, default=OwnConfig)  # noqa: N806 - a type variable
+    ConfigT = TypeVar("ConfigT", bound=OwnConfig)
+    OtherT = TypeVar("OtherT", bound=ProviderConfig, default=OwnConfig)
 
     class Bound(BaseProvider[ConfigT], Generic[ConfigT]): ...
 
@@ -158,7 +158,11 @@ async def test_a_health_check_keeps_what_the_override_knows():
         ([ConnectionError("x")] * 3, "error", "ConnectionError: x"),
         ([forever] * 3, "timeout", "no answer within 20 ms"),
         ([None], "error", "health_check() should return a mapping with a 'status', not NoneType"),
-        ([{"state": "up"}], "error", "health_check() should return a mapping with a 'status', not keys ['state']"),
+        (
+            [{"state": "up"}],
+            "error",
+            "health_check() should return a mapping with a 'status', not keys ['state']",
+        ),
         ([RequestError("bad", status_code=500)], "error", "bad"),
     ],
 )

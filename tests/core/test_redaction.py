@@ -19,9 +19,9 @@ from aioproviders.errors import ProviderError, RequestError
 from aioproviders.redaction import MASK, RedactedError, Redactor, describe, is_secret_key, secrets_in
 
 CANARY = "c4n4ry-Zx9"
-CANARIES = st.text(st.characters(codec="utf-8", exclude_categories=["Cs", "Zs", "Cc"]), min_size=4, max_size=24).filter(
-    lambda text: text.strip() == text and "*" not in text
-)
+CANARIES = st.text(
+    st.characters(codec="utf-8", exclude_categories=["Cs", "Zs", "Cc"]), min_size=4, max_size=24
+).filter(lambda text: text.strip() == text and "*" not in text)
 PLAIN = Redactor()
 
 
@@ -152,7 +152,13 @@ def test_what_surrounds_a_credential_stays():
 
 @pytest.mark.parametrize(
     "form",
-    [str, lambda s: quote(s, safe=""), lambda s: json.dumps(s), repr, lambda s: base64.b64encode(s.encode()).decode()],
+    [
+        str,
+        lambda s: quote(s, safe=""),
+        json.dumps,
+        repr,
+        lambda s: base64.b64encode(s.encode()).decode(),
+    ],
 )
 def test_known_secrets_in_every_form(form):
     """A known secret is masked as it is, URL-quoted, in JSON, in a repr and in base64."""
@@ -314,12 +320,12 @@ def noted(error):
     return error
 
 
-class Weird(Exception):
+class WeirdError(Exception):
     def __str__(self):
         return "harmless"
 
     def __repr__(self):
-        return f"Weird({CANARY})"
+        return f"WeirdError({CANARY})"
 
 
 @pytest.mark.parametrize(
@@ -329,7 +335,7 @@ class Weird(Exception):
         lambda: raised(ValueError("outer"), cause=KeyError(CANARY)),
         lambda: raised(ValueError("outer"), context=KeyError(CANARY)),
         lambda: noted(ValueError("x")),
-        lambda: Weird(),
+        WeirdError,
         lambda: ExceptionGroup("group", [ValueError(CANARY), KeyError("y")]),
         lambda: ExceptionGroup(CANARY, [KeyError("y")]),
         lambda: noted(ExceptionGroup("group", [KeyError("y")])),

@@ -83,7 +83,7 @@ async def test_a_retry_keeps_its_slot_and_passes_breaker_and_rate_again():
 
 
 async def test_first_attempt_runs_without_tenacity(monkeypatch):
-    """tenacity is built only after a first failure that may be retried."""
+    """Tenacity is built only after a first failure that may be retried."""
     built = []
     real = tenacity.AsyncRetrying
     monkeypatch.setattr(tenacity, "AsyncRetrying", lambda **k: (built.append(1), real(**k))[1])
@@ -192,11 +192,11 @@ async def test_programming_errors_are_translated_with_their_cause():
 def test_an_error_that_cannot_print_itself_is_translated():
     """A broken ``__str__`` costs the text, not the translation."""
 
-    class Broken(Exception):
+    class BrokenError(Exception):
         def __str__(self):
             raise RuntimeError("broken")
 
-    assert translate(Broken()).message == "Broken: <Broken that can't be printed>"
+    assert translate(BrokenError()).message == "BrokenError: <BrokenError that can't be printed>"
 
 
 # Why it ends.
@@ -432,7 +432,7 @@ async def test_a_deadline_further_out_holds():
 async def test_a_provider_called_in_anothers_operation_keeps_to_its_time():
     """The inner call knows the outer attempt's time and fails at once when its wait would outlast it."""
     inner = Scripted(RateLimitedError("slow", retry_after=5), name="inner")
-    outer = Scripted(lambda: inner.read(), name="outer", timeout_ms=1000, retry_attempts=1)
+    outer = Scripted(inner.read, name="outer", timeout_ms=1000, retry_attempts=1)
     started = time.monotonic()
     error = await failure(outer.read())
     assert time.monotonic() - started < 0.9
@@ -446,8 +446,8 @@ async def test_nested_providers_do_not_multiply_attempts():
     """Of three providers around each other the innermost retries, three attempts in all."""
     inner = Scripted(name="inner")
     inner.script = failing(lambda: ConnectionError("down"))
-    middle = Scripted(*[lambda: inner.read()] * 9, name="middle")
-    outer = Scripted(*[lambda: middle.read()] * 9, name="outer")
+    middle = Scripted(*[inner.read] * 9, name="middle")
+    outer = Scripted(*[middle.read] * 9, name="outer")
     error = await failure(outer.read())
     assert (inner.attempts, middle.attempts, outer.attempts) == (3, 1, 1)
     assert (error.provider, error.reason, error.attempts) == ("inner", "attempts", 3)
@@ -457,7 +457,7 @@ async def test_an_outer_provider_retries_for_an_inner_of_one_attempt():
     """Where the inner makes a single attempt, the one around it retries."""
     inner = Scripted(name="inner", retry_attempts=1)
     inner.script = failing(lambda: ConnectionError("down"))
-    outer = Scripted(*[lambda: inner.read()] * 9, name="outer")
+    outer = Scripted(*[inner.read] * 9, name="outer")
     error = await failure(outer.read())
     assert (inner.attempts, outer.attempts, error.reason) == (3, 3, "attempts")
 
