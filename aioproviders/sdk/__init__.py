@@ -28,7 +28,8 @@ class SDKConfig(ProviderConfig):
     Attributes:
         api_endpoint: Base URL, or whatever the package behind it takes for one.
         api_key: Credential; shown nowhere.
-        rate_limit: Requests per second, counted per attempt; None is unlimited.
+        rate_limit: Requests per second, counted per attempt; None, or 0 where a file can't say None,
+            is unlimited.
         rate_limit_burst: Requests that may come on top of `rate_limit` within a second; by default
             a tenth of it, at least 1.
     """
@@ -40,9 +41,16 @@ class SDKConfig(ProviderConfig):
     rate_limit: int | None = 100
     rate_limit_burst: int | None = None
 
-    @field_validator("rate_limit", "rate_limit_burst")
+    @field_validator("rate_limit")
     @classmethod
-    def _at_least_one_a_second(cls, value: int | None) -> int | None:
+    def _zero_is_unlimited(cls, value: int | None) -> int | None:
+        if value is not None and value < 0:
+            raise ValueError("should be 0 (unlimited) or more")
+        return value or None
+
+    @field_validator("rate_limit_burst")
+    @classmethod
+    def _at_least_one(cls, value: int | None) -> int | None:
         if value is not None and value < 1:
             raise ValueError("should be 1 or more")
         return value

@@ -27,7 +27,7 @@ from aioproviders import (
     UnsupportedCapabilityError,
 )
 from aioproviders.sdk.python import PythonSDKConfig, PythonSDKProvider
-from aioproviders.sdk.vendor import as_data, error_of_vendor
+from aioproviders.sdk.python.vendor import as_data, error_of_vendor
 
 KEY = "sk-canary-51c0ffee"
 
@@ -801,3 +801,12 @@ async def test_capabilities_list_public_methods(vendor):
     assert {"request", "ping", "close"} <= set(seen["methods"])
     assert not {"_secret", "limit"} & set(seen["methods"])
     assert (seen["package"], seen["asynchronous"], seen["max_threads"]) == ("vendor", False, 10)
+
+
+def test_a_file_can_say_none(tmp_path):
+    """Where TOML has no word for None, "" names no method and 0 is no limit."""
+    config = PythonSDKConfig(
+        name="a", version="*", api_endpoint="x", package_name="x", request_method="", rate_limit="0"
+    )
+    assert config.request_method is None
+    assert config.rate_limit is None

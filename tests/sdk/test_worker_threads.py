@@ -6,7 +6,7 @@ import time
 import anyio
 import pytest
 
-from aioproviders.sdk.threads import WorkerThreads, _Job
+from aioproviders.sdk.python.threads import WorkerThreads, _Job
 
 
 def test_job_left_before_it_began_is_not_run():

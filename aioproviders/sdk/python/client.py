@@ -9,9 +9,9 @@ from types import FunctionType
 from typing import Any, Self
 
 from aioproviders.errors import ConfigurationError, UnsupportedCapabilityError
-from aioproviders.sdk.packages import NoSuchNameError, find_attribute
-from aioproviders.sdk.threads import WorkerThreads
-from aioproviders.sdk.vendor import as_data
+from aioproviders.sdk.python.packages import NoSuchNameError, find_attribute
+from aioproviders.sdk.python.threads import WorkerThreads
+from aioproviders.sdk.python.vendor import as_data
 
 __all__ = ["VendorClient"]
 

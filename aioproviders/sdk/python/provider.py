@@ -30,7 +30,8 @@ from aioproviders.errors import (
 from aioproviders.health import HealthCheck, HealthStatus
 from aioproviders.redaction import Redactor
 from aioproviders.sdk import SDKConfig, SDKProvider, SDKResponse
-from aioproviders.sdk.packages import (
+from aioproviders.sdk.python.client import VendorClient
+from aioproviders.sdk.python.packages import (
     NoSuchNameError,
     check_version,
     find_attribute,
@@ -39,9 +40,8 @@ from aioproviders.sdk.packages import (
     specifier_of,
     version_of,
 )
-from aioproviders.sdk.threads import WorkerThreads
-from aioproviders.sdk.vendor import error_of_vendor
-from aioproviders.sdk.vendor_client import VendorClient
+from aioproviders.sdk.python.threads import WorkerThreads
+from aioproviders.sdk.python.vendor import error_of_vendor
 
 __all__ = ["PythonSDKConfig", "PythonSDKProvider"]
 
@@ -62,7 +62,8 @@ class PythonSDKConfig(SDKConfig):
         client_arguments: What to make the client with, by argument: "{field}" is that field of this
             config, secrets in the clear; all else is meant literally.
         request_method: The client's method that requests go through, called with endpoint and data;
-            None: the endpoint itself names the method ("orders.create"), and data are its arguments.
+            None, or "" where a file can't say None: the endpoint itself names the method
+            ("orders.create"), and data are its arguments.
         auth_method: The client's method that works only with the right credentials.
         health_method: The client's method that tells whether the service is well; False is no.
         idempotent_endpoints: Endpoints that do no harm when repeated, as patterns ("get_*").
@@ -88,6 +89,11 @@ class PythonSDKConfig(SDKConfig):
     def _is_specifier(cls, value: str) -> str:
         specifier_of(value)
         return value
+
+    @field_validator("request_method", mode="before")
+    @classmethod
+    def _empty_is_none(cls, value: Any) -> Any:
+        return None if value == "" else value
 
     @field_validator("package_name", "client_class", "request_method", "auth_method", "health_method")
     @classmethod
@@ -154,7 +160,7 @@ class PythonSDKProvider(SDKProvider[PythonSDKConfig]):
 
         Returns:
             With the method's result as `data`: plain where it says how (see
-            `aioproviders.sdk.vendor.as_data`), otherwise the vendor's own object.
+            `aioproviders.sdk.python.vendor.as_data`), otherwise the vendor's own object.
         """
         call = current_call()
         assert call is not None  # noqa: S101 - an operation runs within a call
