@@ -10,7 +10,19 @@ import pytest
 
 import aioproviders
 
-CORE = ["errors", "redaction", "config", "health", "calls", "logs", "limits", "resilience", "operations", "lifecycle", "provider"]  # fmt: skip
+CORE = [
+    "errors",
+    "redaction",
+    "config",
+    "health",
+    "calls",
+    "logs",
+    "limits",
+    "resilience",
+    "operations",
+    "lifecycle",
+    "provider",
+]
 PROMISED = [
     "BaseProvider",
     "ProviderConfig",

@@ -17,8 +17,15 @@ AT = datetime(2024, 1, 1, tzinfo=UTC)
 def test_statuses():
     """The statuses are plain strings, and three of them let traffic go on."""
     assert [str(status) for status in HealthStatus] == [
-        "healthy", "degraded", "unhealthy", "error", "timeout", "blocked", "disabled", "unknown",
-    ]  # fmt: skip
+        "healthy",
+        "degraded",
+        "unhealthy",
+        "error",
+        "timeout",
+        "blocked",
+        "disabled",
+        "unknown",
+    ]
     assert {status for status in HealthStatus if status.ok} == {"healthy", "degraded", "disabled"}
     assert json.dumps(HealthStatus.HEALTHY) == '"healthy"'
 
@@ -65,13 +72,23 @@ def test_report_counts():
 def test_normalize_reads_a_check():
     """Known keys are taken, others become details."""
     found = normalize(
-        {"status": "Degraded", "error": ValueError("x"), "latency_ms": 3, "checked_at": AT, "attempts": 9,
-         "details": {"a": 1}, "cluster": "c"}
-    )  # fmt: skip
+        {
+            "status": "Degraded",
+            "error": ValueError("x"),
+            "latency_ms": 3,
+            "checked_at": AT,
+            "attempts": 9,
+            "details": {"a": 1},
+            "cluster": "c",
+        }
+    )
     assert found == {
-        "status": HealthStatus.DEGRADED, "error": "x", "latency_ms": 3.0, "checked_at": AT,
+        "status": HealthStatus.DEGRADED,
+        "error": "x",
+        "latency_ms": 3.0,
+        "checked_at": AT,
         "details": {"a": 1, "cluster": "c"},
-    }  # fmt: skip
+    }
 
 
 def test_normalize_keeps_what_does_not_fit_as_details():

@@ -71,8 +71,11 @@ async def test_a_failed_call_is_logged_once():
         await provider.read()
     (entry,) = logs()
     assert (entry["event"], entry["code"], entry["reason"], entry["attempts"]) == (
-        "operation.failed", "provider_error", "non_retryable", 1,
-    )  # fmt: skip
+        "operation.failed",
+        "provider_error",
+        "non_retryable",
+        1,
+    )
 
 
 async def test_the_breakers_changes_are_logged():
@@ -129,8 +132,12 @@ def test_arguments_bound_values_and_own_ids():
     logger.info("%s of %d", "one", 2, trace_id="mine", operation="own")
     (entry,) = logs()
     assert (entry["event"], entry["a"], entry["b"], entry["trace_id"], entry["operation"]) == (
-        "one of 2", 1, 2, "mine", "own",
-    )  # fmt: skip
+        "one of 2",
+        1,
+        2,
+        "mine",
+        "own",
+    )
     assert repr(logger) == "ProviderLogger('x')"
 
 
@@ -152,8 +159,8 @@ def test_exceptions_are_rendered_without_locals():
     except ValueError as error:
         logger.exception("one")
         logger.error("two", exc_info=error)
-        logger.error("three", exc_info=sys.exc_info())
-    logger.error("four", exc_info=True)
+        logger.error("three", exc_info=sys.exc_info())  # noqa: G201 - the form is under test
+    logger.error("four", exc_info=True)  # noqa: LOG014 - no exception is under test
     texts = [entry["exception"] for entry in logs()]
     assert all("ValueError: with **********" in text for text in texts[:3])
     assert texts[3] == ""

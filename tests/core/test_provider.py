@@ -98,7 +98,7 @@ def test_a_config_that_does_not_fit_is_refused():
     class Needy(Plain):
         config_class = SDKConfig
 
-    with pytest.raises(ConfigurationError, match="takes a SDKConfig; .* see api_endpoint"):
+    with pytest.raises(ConfigurationError, match=r"takes a SDKConfig; .* see api_endpoint"):
         Needy(ProviderConfig(name="a", version="1"))
     with pytest.raises(ConfigurationError, match="Plain takes a OwnConfig, not dict"):
         Plain({"name": "a"})
@@ -106,7 +106,7 @@ def test_a_config_that_does_not_fit_is_refused():
 
 def test_overrides_of_unknown_operations_are_refused():
     """A misspelt operation is named with its near match, any other with what there is."""
-    with pytest.raises(ConfigurationError, match="operations.raed: .* did you mean 'read'"):
+    with pytest.raises(ConfigurationError, match=r"operations\.raed: .* did you mean 'read'"):
         Scripted(operations={"raed": {}})
     with pytest.raises(ConfigurationError, match="it has cleanup, health_check, initialize, read, watch"):
         Scripted(operations={"zzz": {}})

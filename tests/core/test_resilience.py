@@ -439,6 +439,19 @@ async def test_a_provider_called_in_anothers_operation_keeps_to_its_time():
     assert (error.provider, error.reason) == ("inner", "deadline")
 
 
+async def test_a_deadline_that_passed_while_waiting_for_a_token():
+    """When the token comes with the deadline gone, the body is not begun."""
+
+    class Late(RateLimiter):
+        def try_acquire(self):
+            current_call().deadline = 0
+            return True
+
+    provider = Scripted(rate=Late(1), deadline_ms=9000)
+    error = await failure(provider.read())
+    assert (error.reason, error.sent, error.attempts, provider.attempts) == ("deadline", False, 0, 0)
+
+
 # Nesting.
 
 

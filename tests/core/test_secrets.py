@@ -36,7 +36,7 @@ EVERYTHING = " and ".join(CANARIES)
 class Config(ProviderConfig):
     api_key: SecretStr = SecretStr(KEY)
     url: str = f"https://user:{PASSWORD}@host/x"
-    options: dict[str, str] = {"client_secret": LABEL}
+    options: dict[str, str] = {"client_secret": LABEL}  # noqa: RUF012 - pydantic copies it
 
 
 class Leaky(BaseProvider[Config]):
@@ -295,7 +295,7 @@ async def test_logs(setup, reset):
         local = EVERYTHING
         grouped()
     except ExceptionGroup as error:
-        provider.logger.exception(f"event {local}", who=local, nested={"a": [local]}, error=error)
+        provider.logger.exception("event %s", local, who=local, nested={"a": [local]}, error=error)
         provider.logger.error("again", exc_info=error)
     provider.logger.info("%s", EVERYTHING, db_password="unknown-canary")
     provider.logger.bind(bound=EVERYTHING).info("bound", secret=SecretStr(KEY), raw=EVERYTHING.encode())
@@ -348,7 +348,8 @@ class Loud(BaseProvider):
 async def work():
     raise ValueError("w")
 async def main():
-    config = ProviderConfig(name="it", version="1", deadline_ms=50, backoff_initial_ms=1, circuit_breaker={{"minimum_calls": 1}})
+    limits = dict(deadline_ms=50, backoff_initial_ms=1, circuit_breaker={{"minimum_calls": 1}})
+    config = ProviderConfig(name="it", version="1", **limits)
     provider = Loud(config)
     try:
         async with provider:
@@ -371,7 +372,8 @@ anyio.run(main)
         "",
         "configure_logging('json', 'debug')",
         "import structlog; structlog.configure(logger_factory=structlog.PrintLoggerFactory())",
-        "structlog.configure(wrapper_class=structlog.stdlib.BoundLogger, logger_factory=structlog.stdlib.LoggerFactory())",
+        "import structlog.stdlib as s; "  # noqa: ISC004 - one statement after the other
+        "structlog.configure(wrapper_class=s.BoundLogger, logger_factory=s.LoggerFactory())",
     ],
 )
 @pytest.mark.parametrize("silent", [True, False])

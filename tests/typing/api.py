@@ -18,6 +18,8 @@ from aioproviders import (
     HealthStatus,
     ProviderConfig,
     ProviderError,
+    ProviderFactory,
+    ProviderRegistry,
     ProviderState,
     ProviderType,
     SDKConfig,
@@ -38,7 +40,7 @@ class StoreProvider(BaseProvider[StoreConfig]):
     async def initialize(self) -> None:
         assert_type(self.config, StoreConfig)
         assert_type(self.config.bucket, str)
-        self.config.nothing  # type: ignore[attr-defined]
+        _ = self.config.nothing  # type: ignore[attr-defined]
         self.config.parts = 5  # type: ignore[misc]
 
     async def health_check(self) -> dict[str, Any]:
@@ -153,6 +155,27 @@ async def use(store: StoreProvider, plain: PlainProvider, sdk: Sdk, cluster: Clu
     await cluster.scale("3")  # type: ignore[arg-type]
 
 
+async def find() -> None:
+    async with ProviderRegistry() as registry:
+        assert_type(registry, ProviderRegistry)
+        assert_type(registry.get("a"), BaseProvider[Any])
+        store = registry.get("a", StoreProvider)
+        assert_type(store, StoreProvider)
+        assert_type(store.config.bucket, str)
+        sdk = registry.get("b", SDKProvider)
+        assert_type((await sdk.make_request("/")).raise_for_error(), SDKResponse)
+        await store.make_request("/")  # type: ignore[attr-defined]
+        registry.get(5)  # type: ignore[call-overload]
+        registry.register("a", "b")  # type: ignore[arg-type]
+        assert_type(await registry.health_check_all(), dict[str, HealthCheck])
+        assert_type(await registry.sweep(deadline=1), HealthReport)
+        async for name, check in registry.iter_health():
+            assert_type(name, str)
+            assert_type(check, HealthCheck)
+    ProviderFactory.register_provider(ProviderType.STORAGE, StoreProvider, "store")
+    ProviderFactory.register_provider(ProviderType.STORAGE, StoreConfig)  # type: ignore[arg-type]
+
+
 def make() -> None:
     config = StoreConfig(name="a", version="1", bucket="b")
     assert_type(StoreProvider(config), StoreProvider)
@@ -167,7 +190,7 @@ def look(report: HealthReport, check: HealthCheck, error: ProviderError) -> None
     assert_type(report.counts(), dict[HealthStatus, int])
     assert_type(check["status"], HealthStatus)
     assert_type(check.get("latency_ms"), float | None)
-    check["staus"]  # type: ignore[typeddict-item]
+    _ = check["staus"]  # type: ignore[typeddict-item]
     assert_type(error.retry_after, float | None)
     assert_type(error.retryable, bool)
     assert_type(current_call(), Call | None)
