@@ -160,7 +160,7 @@ async def test_write_goes_again_when_only_its_token_failed(make_http, fault_serv
     """What needed the token was not sent, so a write may be tried again."""
     settings = oauth(fault_server.url)
     settings["token_url"] = fault_server.url + path
-    provider = await make_http(auth=settings, retry_attempts=2, timeout_ms=300)
+    provider = await make_http(auth=settings, retry_attempts=2, timeout_ms=600)
     response = await provider.make_request("/protected")
     assert response.attempts == 2
     assert response.error_detail.sent is False
