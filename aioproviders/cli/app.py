@@ -12,7 +12,7 @@ from cyclopts import App, CycloptsError, Parameter
 from cyclopts.types import NonNegativeInt, PositiveFloat, PositiveInt
 
 from aioproviders.cli.boundary import OK, USAGE
-from aioproviders.cli.options import Output, Request, Source
+from aioproviders.cli.options import STANDARD_INPUT, Output, Request, Source
 from aioproviders.cli.output import complain, console_for
 
 __all__ = ["run"]
@@ -34,7 +34,7 @@ def run(arguments: list[str]) -> int:
     """Run the command that `arguments` say and return its exit code."""
     try:
         command, bound, _ = app.parse_args(
-            _split_short_c(arguments),
+            _prepared(arguments),
             console=console_for(sys.stdout),
             print_error=False,
             exit_on_error=False,
@@ -47,16 +47,21 @@ def run(arguments: list[str]) -> int:
     return code if isinstance(code, int) else OK
 
 
-def _split_short_c(arguments: list[str]) -> list[str]:
-    """Tell the two meanings of ``-c`` apart for ``bench``: with a number it is the concurrency."""
-    if arguments[:1] != ["bench"]:
-        return arguments
+def _prepared(arguments: list[str]) -> list[str]:
+    """Write the arguments so that the parser takes them for what they mean.
+
+    A lone ``-`` is no option but standard input, and for ``bench`` a number after ``-c`` is the
+    concurrency, while anything else there is the providers file.
+    """
     found: list[str] = []
+    bench = arguments[:1] == ["bench"]
     for position, argument in enumerate(arguments):
         following = arguments[position + 1] if position + 1 < len(arguments) else ""
-        if argument == "-c" and re.fullmatch(r"-?\d+", following):
+        if argument == "-":
+            found.append(STANDARD_INPUT)
+        elif bench and argument == "-c" and re.fullmatch(r"-?\d+", following):
             found.append("--concurrency")
-        elif match := re.fullmatch(r"-c=?(-?\d+)", argument):
+        elif bench and (match := re.fullmatch(r"-c=?(-?\d+)", argument)):
             found.append(f"--concurrency={match[1]}")
         else:
             found.append(argument)

@@ -89,7 +89,7 @@ def _progress() -> Progress:
 
     return Progress(
         MofNCompleteColumn(),
-        BarColumn(bar_width=None),
+        BarColumn(),
         TextColumn("{task.fields[rate]}"),
         TimeRemainingColumn(compact=True),
         console=console_for(sys.stderr),

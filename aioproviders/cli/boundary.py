@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from aioproviders.cli.output import OutputClosedError, complain
+from aioproviders.cli.output import OutputClosedError, OutputError, complain
 from aioproviders.errors import (
     ConfigurationError,
     ConfigurationWarning,
@@ -73,7 +74,7 @@ def _explain(error: BaseException) -> int:
         if isinstance(cause, (ConfigurationError, UsageError)):
             for line in str(cause).splitlines():
                 complain(line)
-        elif isinstance(cause, ProviderError):
+        elif isinstance(cause, (OutputError, ProviderError)):
             complain(str(cause))
         else:
             complain(
@@ -99,12 +100,14 @@ def _terminable(terminated: list[int]) -> Iterator[None]:
         terminated.append(number)
         signal.raise_signal(signal.SIGINT)
 
-    try:
-        before = signal.signal(signal.SIGTERM, interrupt)
-    except ValueError:
-        # Not in the main thread: whoever called has the signals.
+    if (
+        threading.current_thread() is not threading.main_thread()
+        # In the background of a script Ctrl-C is ignored; SIGTERM then ends it the plain way.
+        or signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    ):
         yield
         return
+    before = signal.signal(signal.SIGTERM, interrupt)
     try:
         yield
     finally:

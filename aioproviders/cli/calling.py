@@ -15,11 +15,10 @@ from typing import Any
 import anyio
 
 from aioproviders.cli.boundary import FAILED, OK, UsageError
-from aioproviders.cli.options import Request, Source
+from aioproviders.cli.options import STANDARD_INPUT, Request, Source
 from aioproviders.cli.output import (
     complain,
     console_for,
-    milliseconds,
     plural,
     print_document,
     write,
@@ -61,7 +60,8 @@ def call(  # noqa: PLR0913 - one argument an option
     if not response.success:
         complain(f"{name}: {response.error}")
     status = "" if response.status_code is None else f"status {response.status_code}, "
-    complain(f"{status}{milliseconds(response.latency_ms)}, {plural(response.attempts, 'attempt')}", label="")
+    took = f"{response.latency_ms} ms, {plural(response.attempts, 'attempt')}"
+    complain(f"{status}{took}", label="")
     return OK if response.success else FAILED
 
 
@@ -129,7 +129,7 @@ def _params(texts: Iterable[str]) -> dict[str, list[str]]:
 
 
 def read_data(data: str | None) -> Any:
-    """Read the DATA argument: JSON, ``@file``, or ``-`` for standard input.
+    """Read the DATA argument: JSON, ``@file``, or standard input.
 
     Raises:
         UsageError: It can't be read, or is no JSON.
@@ -138,7 +138,7 @@ def read_data(data: str | None) -> Any:
         return None
     where = "DATA"
     try:
-        if data == "-":
+        if data == STANDARD_INPUT:
             where, text = "standard input", sys.stdin.buffer.read().decode()
         elif data.startswith("@"):
             where = data[1:]

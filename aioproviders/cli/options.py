@@ -8,9 +8,11 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-__all__ = ["DEFAULT_CONFIG", "Output", "Request", "Source"]
+__all__ = ["DEFAULT_CONFIG", "STANDARD_INPUT", "Output", "Request", "Source"]
 
 DEFAULT_CONFIG = Path("providers.toml")
+STANDARD_INPUT = "@-"
+"""What DATA is for it, beside a lone ``-``."""
 
 
 @Parameter(name="*")

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "OutputClosedError",
+    "OutputError",
     "complain",
     "console_for",
     "milliseconds",
@@ -45,11 +46,16 @@ class OutputClosedError(Exception):
     """Whoever read standard output has gone, as ``head`` does when it has enough."""
 
 
+class OutputError(Exception):
+    """Standard output can't be written; the text says why."""
+
+
 def write(text: str) -> None:
     """Write `text` to standard output, at once.
 
     Raises:
         OutputClosedError: Nobody reads it any more.
+        OutputError: It can't be written.
     """
     with _readable():
         sys.stdout.write(text)
@@ -61,6 +67,7 @@ def write_bytes(content: bytes) -> None:
 
     Raises:
         OutputClosedError: Nobody reads it any more.
+        OutputError: It can't be written.
     """
     with _readable():
         sys.stdout.buffer.write(content)
@@ -71,12 +78,18 @@ def write_bytes(content: bytes) -> None:
 def _readable() -> Iterator[None]:
     try:
         yield
-    except BrokenPipeError:
-        # What is still in the buffer would fail again when the interpreter ends.
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
-        os.close(nowhere)
-        raise OutputClosedError from None
+    except OSError as error:
+        _give_up_stdout()
+        if isinstance(error, BrokenPipeError):
+            raise OutputClosedError from None
+        raise OutputError(f"can't write to standard output: {error.strerror}") from None
+
+
+def _give_up_stdout() -> None:
+    # What is still in the buffer would fail again when the interpreter ends.
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
 
 
 def print_document(value: Any, *, compact: bool = False) -> None:
@@ -114,7 +127,12 @@ def console_for(stream: TextIO) -> Console:
     """Return a console for `stream`: in colour on a terminal without ``NO_COLOR``, ``COLUMNS`` wide."""
     from rich.console import Console  # noqa: PLC0415 - loaded only where something is drawn
 
-    return Console(file=stream, highlight=False, markup=False, emoji=False)
+    class OurConsole(Console):
+        def on_broken_pipe(self) -> None:
+            _give_up_stdout()
+            raise OutputClosedError
+
+    return OurConsole(file=stream, highlight=False, markup=False, emoji=False)
 
 
 def show(*drawn: RenderableType) -> None:

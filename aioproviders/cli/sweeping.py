@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 __all__ = ["Selection", "health_table", "summary", "sweep_once", "watch"]
 
 
+_WIDEST = max(map(len, HealthStatus))
+_HEADING = 2
+"""Lines."""
 NOTHING = "nothing to check: no provider of the file fits --tag, --only and --exclude"
 
 
@@ -170,13 +173,21 @@ class _Board:
             await anyio.sleep(self._DRAWN_EVERY)
 
     def draw(self) -> Group | Text:
-        """Return the table: a line a check, what is wrong first where there is no room for all."""
+        """Return the table; without room for it, a line a check, and what is wrong first."""
         from rich.console import Group  # noqa: PLC0415 - loaded only where something is drawn
         from rich.text import Text  # noqa: PLC0415 - likewise
 
         if not self._checks:
             return Text(f"checking …  ({self._hint})", style="dim")
-        room = max(self._console.height - 6, 1)
+        state = "" if self._checked_at is None else f"swept {self._checked_at:%H:%M:%S}; "
+        if self._pending:
+            state += f"checking, {self._pending} to go; "
+        below = [summary(self._checks), Text(state + self._hint, style="dim")]
+        room = max(self._console.height - len(below) - 2, _HEADING + 1)
+        rows = health_table(self._checks)
+        if len(self._console.render_lines(rows)) <= room:
+            return Group(rows, "", *below)
+        room -= _HEADING
         left_out = max(len(self._checks) - room, 0)
         shown = list(self._checks.items())
         if left_out:
@@ -184,16 +195,7 @@ class _Board:
         rows = health_table(dict(shown))
         for column in rows.columns:
             column.no_wrap, column.overflow = True, "ellipsis"
-        state = f"checking, {self._pending} to go" if self._pending else "idle"
-        if self._checked_at is not None:
-            state = f"last complete sweep {self._checked_at:%H:%M:%S}, {state}"
-        more = f"… and {left_out} more" if left_out else ""
-        return Group(
-            rows,
-            Text(more, style="dim"),
-            summary(self._checks),
-            Text(f"{state} ({self._hint})", style="dim"),
-        )
+        return Group(rows, Text(f"… and {left_out} more" if left_out else "", style="dim"), *below)
 
 
 def health_table(checks: Mapping[str, HealthCheck]) -> Table:
@@ -207,7 +209,7 @@ def health_table(checks: Mapping[str, HealthCheck]) -> Table:
         status = check["status"]
         rows.add_row(
             one_line(name),
-            Text(status, style=status_style(status)),
+            Text(f"{status:{_WIDEST}}", style=status_style(status)),
             milliseconds(check.get("latency_ms")),
             str(check.get("attempts", "-")),
             one_line(check.get("error", "")),
