@@ -13,7 +13,7 @@ from aioproviders.errors import (
     ProviderUnavailableError,
 )
 from aioproviders.sdk.http import HTTPSDKConfig, HTTPSDKProvider
-from aioproviders.sdk.oauth import Token, TokenSource
+from aioproviders.sdk.http.oauth import Token, TokenSource
 
 
 def oauth(url, **settings):

@@ -8,8 +8,8 @@ import pytest
 import trustme
 
 from aioproviders.errors import ConfigurationError
-from aioproviders.sdk.client import PooledClient
 from aioproviders.sdk.http import HTTPSDKConfig, HTTPSDKProvider
+from aioproviders.sdk.http.pooled_client import PooledClient
 from aioproviders.testing.faults import FaultServer
 
 

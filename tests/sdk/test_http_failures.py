@@ -17,7 +17,8 @@ from aioproviders.errors import (
     RateLimitedError,
     RequestError,
 )
-from aioproviders.sdk.http_errors import error_of_exception, retry_after
+from aioproviders.sdk.http.errors import error_of_exception
+from aioproviders.sdk.statuses import retry_after
 
 WRITES = ["POST", "PATCH"]
 REPEATABLE = ["GET", "HEAD", "PUT", "DELETE", "OPTIONS"]

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from aioproviders.errors import RequestError
-from aioproviders.sdk.openapi import describe_service
+from aioproviders.sdk.http.openapi import describe_service
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from aioproviders.errors import NotFoundError, RequestError
-from aioproviders.sdk.pages import next_link
+from aioproviders.sdk.http.pages import next_link
 
 
 def pages_of(*pages):
@@ -155,7 +155,7 @@ async def test_max_pages_stops(make_http, fault_server):
 
 async def test_endless_collections_are_an_error(make_http, answer_with, monkeypatch):
     """Without a bound of the caller's, pages without end are told, never cut off in silence."""
-    monkeypatch.setattr("aioproviders.sdk.http._MOST_PAGES", 3)
+    monkeypatch.setattr("aioproviders.sdk.http.provider._MOST_PAGES", 3)
     provider = await make_http()
     with pytest.raises(RequestError, match="more than 3 pages: say in max_pages"):
         await collect(provider.paginate("/pages?style=link&pages=9"))

@@ -7,7 +7,7 @@ import pytest
 
 from aioproviders.errors import NotFoundError, ProviderTimeoutError, ProviderUnavailableError, RequestError
 from aioproviders.sdk.http import ServerSentEvent
-from aioproviders.sdk.streams import DECODERS
+from aioproviders.sdk.http.streams import DECODERS
 
 
 def decode(kind, *chunks, limit=1000):

@@ -9,8 +9,8 @@ import anyio.lowlevel
 import httpx
 import pytest
 
-from aioproviders.sdk.client import PooledClient
-from aioproviders.sdk.transport import ResponseTooLarge
+from aioproviders.sdk.http.pooled_client import PooledClient
+from aioproviders.sdk.http.transport import ResponseTooLarge
 
 
 @pytest.fixture

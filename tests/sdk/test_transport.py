@@ -15,7 +15,7 @@ import httpx
 import pytest
 import trustme
 
-from aioproviders.sdk.transport import AiohttpTransport, Timings
+from aioproviders.sdk.http.transport import AiohttpTransport, Timings
 from aioproviders.testing.faults import FaultServer
 
 NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)

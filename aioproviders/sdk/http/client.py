@@ -9,8 +9,8 @@ from http.cookiejar import CookieJar, DefaultCookiePolicy
 import httpx
 
 from aioproviders.errors import ConfigurationError
-from aioproviders.sdk.client import PooledClient
-from aioproviders.sdk.http_config import HTTPSDKConfig
+from aioproviders.sdk.http.config import HTTPSDKConfig
+from aioproviders.sdk.http.pooled_client import PooledClient
 
 __all__ = ["make_client"]
 

@@ -2,7 +2,7 @@
 
 It sends what httpx made of a request, byte for byte, and once: no header, cookie, redirect, quoting,
 decompression or second try of aiohttp's own. What can go wrong, and what it means for a retry, is in
-`aioproviders.sdk.wire_errors`. HTTP/1.1 only.
+`aioproviders.sdk.http.wire_errors`. HTTP/1.1 only.
 """
 
 import asyncio
@@ -20,9 +20,15 @@ import httpx
 import multidict
 import yarl
 
-from aioproviders.sdk.bodies import RequestBody, ResponseBody, ResponseTooLarge, StreamedResponse, too_large
-from aioproviders.sdk.connector import Connector, Slots
-from aioproviders.sdk.wire_errors import maybe_sent
+from aioproviders.sdk.http.bodies import (
+    RequestBody,
+    ResponseBody,
+    ResponseTooLarge,
+    StreamedResponse,
+    too_large,
+)
+from aioproviders.sdk.http.connector import Connector, Slots
+from aioproviders.sdk.http.wire_errors import maybe_sent
 
 __all__ = ["DEFAULT_LIMITS", "AiohttpTransport", "ResponseTooLarge", "Timings"]
 
@@ -111,7 +117,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         """Send a request and return its response, the body yet to be read.
 
         Raises:
-            httpx.TransportError: As `aioproviders.sdk.wire_errors` says; its ``request`` is set.
+            httpx.TransportError: As `aioproviders.sdk.http.wire_errors` says; its ``request`` is set.
             ResponseTooLarge: The response announces more bytes than allowed.
             RuntimeError: The transport is closed or used in another event loop than before.
         """

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import httpx
 
 from aioproviders.errors import RequestError
-from aioproviders.sdk.drafts import InvalidRequestError, origin
+from aioproviders.sdk.http.drafts import InvalidRequestError, origin
 
 __all__ = ["Pages", "PagingStyle", "next_link"]
 

@@ -13,11 +13,11 @@ import anyio
 import httpx
 
 from aioproviders.errors import AuthenticationError, ProviderError
-from aioproviders.sdk.answers import Answer, read_answer, read_failure
-from aioproviders.sdk.auth import basic
-from aioproviders.sdk.drafts import Draft
-from aioproviders.sdk.http_config import FIELD_VALUE, OAuth2Auth
-from aioproviders.sdk.http_errors import error_of_answer
+from aioproviders.sdk.http.answers import Answer, read_answer, read_failure
+from aioproviders.sdk.http.auth import basic
+from aioproviders.sdk.http.config import FIELD_VALUE, OAuth2Auth
+from aioproviders.sdk.http.drafts import Draft
+from aioproviders.sdk.http.errors import error_of_answer
 
 __all__ = ["Token", "TokenSource", "ask_token"]
 

@@ -14,46 +14,27 @@ Idempotent is what RFC 9110, 9.2.2 says, and what carries an idempotency key.
 
 from __future__ import annotations
 
-import re
 import ssl
-import time
-from collections.abc import Mapping
-from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 
 import httpx
 
 from aioproviders.calls import Call
 from aioproviders.errors import (
-    AuthenticationError,
-    ConflictError,
-    NotFoundError,
     ProviderError,
     ProviderTimeoutError,
     ProviderUnavailableError,
-    RateLimitedError,
     RequestError,
 )
 from aioproviders.sdk import SDKResponse
-from aioproviders.sdk.answers import Answer, excerpt
-from aioproviders.sdk.bodies import ResponseTooLarge
-from aioproviders.sdk.drafts import InvalidRequestError
+from aioproviders.sdk.http.answers import Answer, excerpt
+from aioproviders.sdk.http.bodies import ResponseTooLarge
+from aioproviders.sdk.http.drafts import InvalidRequestError
+from aioproviders.sdk.statuses import error_of_status
 
-__all__ = ["error_of_answer", "error_of_exception", "failed_response", "retry_after"]
+__all__ = ["error_of_answer", "error_of_exception", "failed_response"]
 
-_REFUSED = frozenset({408, 425, 429, 503})
-_CLASSES: Mapping[int, type[ProviderError]] = {
-    401: AuthenticationError,
-    403: AuthenticationError,
-    404: NotFoundError,
-    409: ConflictError,
-    410: NotFoundError,
-    412: ConflictError,
-    429: RateLimitedError,
-}
-_SERVER_ERROR = 500
 _BAD_LOCATION = "Invalid URL in location header"  # how httpx begins to say so
-_SECONDS = re.compile(r"[+-]?\d{1,12}(?:\.\d+)?")
 
 
 def error_of_answer(answer: Answer, what: str, *, attach: bool = True) -> ProviderError:
@@ -70,14 +51,8 @@ def error_of_answer(answer: Answer, what: str, *, attach: bool = True) -> Provid
     except ValueError:
         phrase = ""
     said = excerpt(answer)
-    refused = status in _REFUSED
-    error = _CLASSES.get(status, RequestError)(
-        f"{what} was answered {status}{phrase}{f': {said}' if said else ''}",
-        status_code=status,
-        retryable=refused or status >= _SERVER_ERROR,
-        sent=not refused,
-        retry_after=retry_after(answer.headers),
-    )
+    message = f"{what} was answered {status}{phrase}{f': {said}' if said else ''}"
+    error = error_of_status(status, message, answer.headers)
     if attach:
         vars(error)["answer"] = answer
     return error
@@ -120,30 +95,6 @@ def error_of_exception(exc: httpx.HTTPError | httpx.InvalidURL, what: str, url: 
         case httpx.TransportError():
             return ProviderUnavailableError(message)
     return RequestError(message)
-
-
-def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds that ``Retry-After`` asks to wait (RFC 9110, 10.2.3); None if it can't be read.
-
-    A date is taken relative to the response's own ``Date``, so that clocks need not agree.
-    """
-    value = headers.get("retry-after", "").strip()
-    if not value:
-        return None
-    if _SECONDS.fullmatch(value):
-        return max(float(value), 0.0)
-    then = _timestamp(value)
-    if then is None:
-        return None
-    now = _timestamp(headers.get("date", ""))
-    return max(then - (time.time() if now is None else now), 0.0)
-
-
-def _timestamp(value: str) -> float | None:
-    try:
-        return parsedate_to_datetime(value).timestamp()
-    except (ValueError, OverflowError):
-        return None
 
 
 def _is_tls(exc: BaseException | None) -> bool:

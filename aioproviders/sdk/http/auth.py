@@ -11,7 +11,7 @@ import httpx
 from pydantic import SecretStr, ValidationError
 
 from aioproviders.errors import ConfigurationError
-from aioproviders.sdk.http_config import (
+from aioproviders.sdk.http.config import (
     FIELD_VALUE,
     ApiKeyAuth,
     Auth,

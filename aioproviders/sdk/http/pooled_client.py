@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 
-from aioproviders.sdk.transport import DEFAULT_LIMITS, AiohttpTransport
+from aioproviders.sdk.http.transport import DEFAULT_LIMITS, AiohttpTransport
 
 
 class PooledClient(httpx.AsyncClient):
@@ -26,7 +26,7 @@ class PooledClient(httpx.AsyncClient):
         proxy: URL of a proxy.
         trust_env: Whether proxies and authorities are taken from the environment; off unless asked for.
         max_response_bytes: The most bytes that a response may have, on the wire and decoded; more raises
-            `aioproviders.sdk.transport.ResponseTooLarge` and is not read. None means no limit. The extension
+            `ResponseTooLarge` and is not read. None means no limit. The extension
             of the same name overrides it for one request, with None too (a long stream, say).
         options: What else `httpx.AsyncClient` takes: ``auth``, ``base_url``, ``cookies``, ``headers``,
             ``timeout`` and so on.

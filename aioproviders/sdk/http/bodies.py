@@ -9,8 +9,8 @@ import aiohttp.abc
 import anyio
 import httpx
 
-from aioproviders.sdk.connector import Slots
-from aioproviders.sdk.wire_errors import maybe_sent
+from aioproviders.sdk.http.connector import Slots
+from aioproviders.sdk.http.wire_errors import maybe_sent
 
 _WRITE_SIZE = 65_536  # bytes handed to the socket under one write timeout
 # Bytes of a compressed body decoded at once where a limit is set. A bomb can exceed the limit by this times

@@ -10,12 +10,12 @@ import anyio
 import httpx
 
 from aioproviders.errors import ProviderTimeoutError, RequestError
-from aioproviders.sdk.answers import read_failure
-from aioproviders.sdk.bodies import too_large
-from aioproviders.sdk.client import PooledClient
-from aioproviders.sdk.drafts import SAFE, Draft, origin
-from aioproviders.sdk.http_errors import error_of_answer, error_of_exception
-from aioproviders.sdk.oauth import TokenSource
+from aioproviders.sdk.http.answers import read_failure
+from aioproviders.sdk.http.bodies import too_large
+from aioproviders.sdk.http.drafts import SAFE, Draft, origin
+from aioproviders.sdk.http.errors import error_of_answer, error_of_exception
+from aioproviders.sdk.http.oauth import TokenSource
+from aioproviders.sdk.http.pooled_client import PooledClient
 
 __all__ = ["Exchange", "close", "succeeded"]
 
@@ -32,7 +32,7 @@ class Exchange:
     """Sends requests through one client.
 
     Args:
-        client: Made by `aioproviders.sdk.clients.make_client`, or the user's own.
+        client: Made by `aioproviders.sdk.http.client.make_client`, or the user's own.
         own: Whether it is ours: then a request carries our headers and nothing else.
         own_auth: Whether authentication is ours; a user's client may have its own.
         max_bytes: Limit of a response's body.

@@ -12,7 +12,7 @@ import httpx
 from pydantic_core import from_json, to_json
 
 from aioproviders.errors import RequestError
-from aioproviders.sdk.http_config import FIELD_VALUE, TOKEN
+from aioproviders.sdk.http.config import FIELD_VALUE, TOKEN
 
 __all__ = ["IDEMPOTENT", "METHODS", "SAFE", "Draft", "Endpoints", "InvalidRequestError", "draft_request"]
 

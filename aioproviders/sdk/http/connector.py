@@ -16,7 +16,7 @@ from aiohttp.client_reqrep import ConnectionKey
 from aiohttp.connector import Connection
 from aiohttp.tracing import Trace
 
-from aioproviders.sdk.wire_errors import bare_cause, not_sent
+from aioproviders.sdk.http.wire_errors import bare_cause, not_sent
 
 
 class Slots:

@@ -1,9 +1,4 @@
-"""`HTTPSDKProvider`: requests of an HTTP API, over one pooled client.
-
-Here is what each operation does. What it is made of: `drafts` puts a request together, `exchange`
-makes one attempt of it (redirects, OAuth 2, bounded reading), `answers` reads the response,
-`http_errors` says what went wrong and whether to try again, `clients` makes the client, `auth` knows
-who we are.
+"""`HTTPSDKProvider`: what each of its operations does.
 
 Credentials go to the origin of ``api_endpoint`` and nowhere else. Cookies are not kept: a provider is
 shared by many users. A redirect is followed within the origin, for methods that only read.
@@ -38,10 +33,15 @@ from aioproviders.limits import RateLimiter
 from aioproviders.operations import Kind, operation
 from aioproviders.redaction import Redactor, secrets_in
 from aioproviders.sdk import SDKProvider, SDKResponse
-from aioproviders.sdk.answers import read_answer, read_failure
-from aioproviders.sdk.auth import auth_headers, auth_of, auth_with
-from aioproviders.sdk.clients import make_client
-from aioproviders.sdk.drafts import (
+from aioproviders.sdk.http.answers import read_answer, read_failure
+from aioproviders.sdk.http.auth import auth_headers, auth_of, auth_with
+from aioproviders.sdk.http.client import make_client
+from aioproviders.sdk.http.config import (
+    FIELD_VALUE,
+    HTTPSDKConfig,
+    OAuth2Auth,
+)
+from aioproviders.sdk.http.drafts import (
     IDEMPOTENT,
     METHODS,
     SAFE,
@@ -50,30 +50,14 @@ from aioproviders.sdk.drafts import (
     InvalidRequestError,
     draft_request,
 )
-from aioproviders.sdk.exchange import Exchange, chunks_of, close, succeeded
-from aioproviders.sdk.http_config import (
-    FIELD_VALUE,
-    ApiKeyAuth,
-    BasicAuth,
-    BearerAuth,
-    HTTPSDKConfig,
-    OAuth2Auth,
-)
-from aioproviders.sdk.http_errors import error_of_answer, failed_response
-from aioproviders.sdk.oauth import Token, TokenSource, ask_token
-from aioproviders.sdk.openapi import describe_service
-from aioproviders.sdk.pages import Pages, PagingStyle
-from aioproviders.sdk.streams import DECODERS, ServerSentEvent, StreamKind
+from aioproviders.sdk.http.errors import error_of_answer, failed_response
+from aioproviders.sdk.http.exchange import Exchange, chunks_of, close, succeeded
+from aioproviders.sdk.http.oauth import Token, TokenSource, ask_token
+from aioproviders.sdk.http.openapi import describe_service
+from aioproviders.sdk.http.pages import Pages, PagingStyle
+from aioproviders.sdk.http.streams import DECODERS, StreamKind
 
-__all__ = [
-    "ApiKeyAuth",
-    "BasicAuth",
-    "BearerAuth",
-    "HTTPSDKConfig",
-    "HTTPSDKProvider",
-    "OAuth2Auth",
-    "ServerSentEvent",
-]
+__all__ = ["HTTPSDKProvider"]
 
 _CREDENTIALS_REFUSED = frozenset({401, 403})
 _SERVER_ERROR = 500
@@ -360,7 +344,7 @@ class HTTPSDKProvider(SDKProvider[HTTPSDKConfig]):
         Returns:
             ``methods``, ``auth`` (its kind, or None), ``transport``, ``http_versions``, ``streams``,
             ``pagination``, ``limits`` and ``pool``; and ``service``, read once from ``openapi_path``
-            (see `aioproviders.sdk.openapi`), or None.
+            (see `aioproviders.sdk.http.openapi`), or None.
 
         Raises:
             ProviderError: The document could not be got.
