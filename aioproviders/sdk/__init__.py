@@ -50,7 +50,7 @@ class SDKConfig(ProviderConfig):
 
     @field_validator("rate_limit_burst")
     @classmethod
-    def _at_least_one(cls, value: int | None) -> int | None:
+    def _burst_at_least_one(cls, value: int | None) -> int | None:
         if value is not None and value < 1:
             raise ValueError("should be 1 or more")
         return value
