@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Awaitable, Callable
 from enum import StrEnum
+from math import inf
 from typing import Any
 
 import anyio
@@ -14,7 +15,16 @@ from aioproviders.calls import outside_calls
 from aioproviders.errors import ProviderError, ProviderStateError, ProviderTimeoutError
 from aioproviders.resilience import translate
 
-__all__ = ["Lifecycle", "ProviderState"]
+__all__ = ["Lifecycle", "ProviderState", "cancelled_from_outside"]
+
+
+def cancelled_from_outside() -> bool:
+    """Whether the cancellation a child task has just caught was asked for by a scope around it.
+
+    If not, it arose from within, such as from awaiting a future that somebody has cancelled; let
+    through, it would take all of the task group along.
+    """
+    return anyio.current_effective_deadline() == -inf
 
 
 class ProviderState(StrEnum):
@@ -68,7 +78,8 @@ class Lifecycle:
         """
         if self.task_group is not None:
             raise ProviderStateError(
-                "the provider is in an 'async with' or in another registry already", sent=False
+                "the provider has an owner already: an 'async with', or a registry, maybe by another name",
+                sent=False,
             )
         self.task_group = task_group
         self._prepare = prepare
@@ -207,7 +218,11 @@ class Lifecycle:
             )
         scope = anyio.CancelScope()
         self._background.add(scope)
-        self.task_group.start_soon(self._run_background, scope, function, args, name, name=name)
+        try:
+            self.task_group.start_soon(self._run_background, scope, function, args, name, name=name)
+        except RuntimeError:
+            self._background.discard(scope)
+            raise ProviderStateError("the owner of the background tasks has ended", sent=False) from None
 
     async def _run_background(
         self,
@@ -219,6 +234,10 @@ class Lifecycle:
         try:
             with scope, outside_calls():
                 await function(*args)
+        except anyio.get_cancelled_exc_class():
+            if cancelled_from_outside():
+                raise
+            self._on_background_error(name, ProviderError("it was cancelled from within"))
         except Exception as error:  # noqa: BLE001 - one provider's background failure must not end its neighbours
             self._on_background_error(name, error)
         finally:

@@ -3,22 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from math import inf
 from typing import Any
 
 import anyio
 from anyio.abc import TaskGroup
 
-__all__ = ["Job", "Jobs", "cancelled_from_outside"]
+from aioproviders.lifecycle import cancelled_from_outside
 
-
-def cancelled_from_outside() -> bool:
-    """Whether the cancellation a child task has just caught was asked for by a scope around it.
-
-    If not, it arose from within, such as from awaiting a future that somebody has cancelled; let
-    through, it would take all of the task group along.
-    """
-    return anyio.current_effective_deadline() == -inf
+__all__ = ["Job", "Jobs"]
 
 
 class Job:

@@ -10,8 +10,8 @@ import anyio
 
 from aioproviders.errors import ConfigurationError, ProviderError, ProviderUnavailableError
 from aioproviders.factory import did_you_mean
+from aioproviders.lifecycle import cancelled_from_outside
 from aioproviders.provider import BaseProvider
-from aioproviders.registry.jobs import cancelled_from_outside
 
 __all__ = ["Providers", "check_dependencies", "dependencies", "start", "start_dependencies", "stop"]
 
@@ -80,7 +80,7 @@ async def start(providers: Providers, names: Iterable[str]) -> dict[str, Provide
             except anyio.get_cancelled_exc_class():
                 if cancelled_from_outside():
                     raise
-                failures[name] = _cancelled("initialize", providers[name])
+                failures[name] = ProviderError("it was cancelled from within", provider=providers[name].name)
         return not failures
 
     await _in_order(dependencies(providers, names), begin)
@@ -118,10 +118,6 @@ async def stop(providers: Providers) -> dict[str, ProviderError]:
             await providers[name].cleanup()
         except ProviderError as error:
             failures[name] = error
-        except anyio.get_cancelled_exc_class():
-            if cancelled_from_outside():
-                raise
-            failures[name] = _cancelled("cleanup", providers[name])
         return True
 
     async def close_all() -> None:
@@ -132,10 +128,6 @@ async def stop(providers: Providers) -> dict[str, ProviderError]:
     async with anyio.create_task_group() as task_group:
         task_group.start_soon(close_all)
     return failures
-
-
-def _cancelled(operation: str, provider: BaseProvider[Any]) -> ProviderError:
-    return ProviderError("it was cancelled from within", provider=provider.name, operation=operation)
 
 
 async def _in_order(graph: Graph, action: Callable[[str], Awaitable[bool]]) -> None:

@@ -9,8 +9,8 @@ from typing import Any
 
 import anyio
 
+from aioproviders.lifecycle import cancelled_from_outside
 from aioproviders.logs import ProviderLogger
-from aioproviders.registry.jobs import cancelled_from_outside
 from aioproviders.registry.tracks import HealthChange
 
 __all__ = ["Callback", "Listener"]

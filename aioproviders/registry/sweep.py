@@ -14,8 +14,9 @@ import anyio
 from aioproviders.errors import ConfigurationError, ProviderNotFoundError, ProviderStateError
 from aioproviders.factory import did_you_mean
 from aioproviders.health import HealthCheck, HealthReport, HealthStatus, aggregate
+from aioproviders.lifecycle import cancelled_from_outside
 from aioproviders.provider import BaseProvider
-from aioproviders.registry.jobs import Job, Jobs, cancelled_from_outside
+from aioproviders.registry.jobs import Job, Jobs
 from aioproviders.registry.lifecycle import Providers, check_circles, dependencies
 
 __all__ = ["CANCEL_GRACE", "Sweep", "check_known", "select"]
@@ -146,7 +147,7 @@ class Sweep:
         self._on_check = on_check
         job: Job | None = None
         try:
-            with anyio.move_on_after(self._deadline) as limit:
+            with anyio.move_on_after(self._deadline) as self._limit:
                 if jobs is None:
                     await self._run()
                 else:
@@ -156,7 +157,7 @@ class Sweep:
             self._frozen = True
             if job is not None and not await job.end(CANCEL_GRACE):
                 self._stragglers.update(map(id, self._asked.values()))
-        if not limit.cancelled_caught and len(self._checks) < len(self._at_first):
+        if not self._limit.cancel_called and len(self._checks) < len(self._at_first):
             raise ProviderStateError("the registry was closed during the sweep", sent=False)
         self._conclude()
 
@@ -208,7 +209,8 @@ class Sweep:
             name = self._ready.popleft()
             self._begun[name] = time.monotonic()
             check = await self._ask(name, self._providers.get(name, self._at_first[name]))
-            if not self._frozen:
+            # What comes after the deadline, from one that did not heed its cancellation, is too late.
+            if not self._frozen and not self._limit.cancel_called:
                 self._record(name, check)
         self._workers -= 1
 
