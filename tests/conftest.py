@@ -1,5 +1,12 @@
 """What all tests may use."""
 
+import os
+import socket
+import subprocess
+import sys
+import time
+
+import httpx
 import pytest
 
 from aioproviders.testing.faults import FaultServer
@@ -19,3 +26,32 @@ async def fault_server(fault_server_process):
         await fault_server_process.start()
     await fault_server_process.reset()
     return fault_server_process
+
+
+@pytest.fixture(scope="session")
+def httpbin_url():
+    """URL of an httpbin in a process of its own."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "flask", "--app", "httpbin", "run", "--port", str(port)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "PYTHONWARNINGS": "ignore"},
+    )
+    url = f"http://127.0.0.1:{port}"
+    try:
+        until = time.monotonic() + 30
+        while True:
+            try:
+                httpx.get(f"{url}/status/200", timeout=5)
+                break
+            except httpx.TransportError:
+                assert process.poll() is None, "httpbin did not start"
+                assert time.monotonic() < until, "httpbin does not answer"
+                time.sleep(0.05)
+        yield url
+    finally:
+        process.terminate()
+        process.wait(10)

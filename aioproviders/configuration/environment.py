@@ -131,7 +131,7 @@ class EnvironmentConfigProvider(ConfigurationProvider[EnvironmentConfig]):
         return sum(name.startswith(self.prefix) for name in list(os.environ))
 
     def _variable(self, key: str) -> str:
-        if not key or not isinstance(key, str):  # type: ignore[redundant-expr]  # callers need not be typed
+        if not key or not isinstance(key, str):
             raise ConfigurationError(f"a setting's key should be a text that is not empty, not {key!r}")
         _refuse_unfit(key, "key")
         return self.prefix + key.upper().translate(_SEPARATORS)

@@ -1,14 +1,8 @@
 """What the tests of the HTTP provider share."""
 
 import asyncio
-import os
 import re
-import socket
-import subprocess
-import sys
-import time
 
-import httpx
 import pytest
 
 from aioproviders.sdk.http import HTTPSDKConfig, HTTPSDKProvider
@@ -39,35 +33,6 @@ async def make_http(fault_server):
     yield make
     for provider in providers:
         await provider.cleanup()
-
-
-@pytest.fixture(scope="session")
-def httpbin_url():
-    """URL of an httpbin in a process of its own."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "flask", "--app", "httpbin", "run", "--port", str(port)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        env={**os.environ, "PYTHONWARNINGS": "ignore"},
-    )
-    url = f"http://127.0.0.1:{port}"
-    try:
-        until = time.monotonic() + 30
-        while True:
-            try:
-                httpx.get(f"{url}/status/200", timeout=5)
-                break
-            except httpx.TransportError:
-                assert process.poll() is None, "httpbin did not start"
-                assert time.monotonic() < until, "httpbin does not answer"
-                time.sleep(0.05)
-        yield url
-    finally:
-        process.terminate()
-        process.wait(10)
 
 
 class AnsweringServer:
