@@ -72,6 +72,7 @@ class ProviderRegistry:
         self._jobs: Jobs | None = None
         self._stragglers: set[int] = set()
         self._from_file: set[str] = set()
+        self._all_owned = False
         self._changing = anyio.Lock()
         self.logger = ProviderLogger("ProviderRegistry")
 
@@ -344,7 +345,7 @@ class ProviderRegistry:
             await self._begin()
         except BaseException as error:
             started = {n: p for n, p in self._providers.items() if p.state is ProviderState.READY}
-            await self._end(started, error)
+            await self._end(started if self._all_owned else {}, error)
             raise
         self._state = _State.OPEN
         return self
@@ -358,9 +359,11 @@ class ProviderRegistry:
         if self._source is not None:
             for spec in await self._read(*self._source):
                 self._providers[spec.name] = spec.build()
+                self.logger.info("Provider registered", provider_name=spec.name)
         check_dependencies(self._providers)
         for provider in self._providers.values():
             self._own(provider, self._providers)
+        self._all_owned = True
         if self._start:
             enabled = [name for name, provider in self._providers.items() if provider.config.enabled]
             failures = await start(self._providers, enabled)

@@ -8,8 +8,6 @@ from typing import Any
 import anyio
 from anyio.abc import TaskGroup
 
-from aioproviders.lifecycle import cancelled_from_outside
-
 __all__ = ["Job", "Jobs"]
 
 
@@ -56,9 +54,6 @@ class Jobs:
         try:
             with job.scope:
                 await function(*args)
-        except anyio.get_cancelled_exc_class():
-            if cancelled_from_outside():
-                raise
         finally:
             self._running.discard(job)
             job.over.set()

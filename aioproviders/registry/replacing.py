@@ -59,7 +59,7 @@ async def replace(
     try:
         for provider in fresh.values():
             own(provider, ChainMap(fresh, providers))
-        await _try_out(fresh, open_jobs())
+        await _try_out(fresh, open_jobs)
         # Meanwhile the registry may have been closed, or others registered.
         open_jobs()
         check()
@@ -72,15 +72,14 @@ async def replace(
     providers.update(fresh)
     for name in gone:
         del providers[name]
-    # An object that is registered under two names is still in use under the other one.
-    kept = set(map(id, providers.values()))
-    return await stop({name: old for name, old in before.items() if old is not None and id(old) not in kept})
+    return await stop({name: old for name, old in before.items() if old is not None})
 
 
-async def _try_out(fresh: Providers, jobs: Jobs) -> None:
+async def _try_out(fresh: Providers, open_jobs: Callable[[], Jobs]) -> None:
     """Start `fresh` providers in dependency order and check their health; raise if one is not fit."""
     enabled = [name for name, provider in fresh.items() if provider.config.enabled]
     failures = await start(fresh, enabled)
+    jobs = open_jobs()
     if failures:
         problems = [f"the new {name!r} could not start: {error.message}" for name, error in failures.items()]
         cause: BaseException | None = next(iter(failures.values()))
