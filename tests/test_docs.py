@@ -6,13 +6,14 @@ import inspect
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import structlog
 from sybil import Example, Sybil
 from sybil.parsers.markdown import CodeBlockParser
 from sybil.parsers.rest import DocTestParser
+
+from aioproviders.loading import load_providers
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -23,7 +24,7 @@ def evaluate(example: Example) -> None:
     runner: asyncio.Runner = example.namespace["__runner__"]
     flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
     code = compile(example.parsed, f"{example.path}:{example.line}", "exec", flags=flags)
-    result = eval(code, example.namespace)  # noqa: S307 - our own documentation
+    result = eval(code, example.namespace)
     if inspect.iscoroutine(result):
         runner.run(result)
 
@@ -55,11 +56,25 @@ def test_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, httpbin_url: st
     assert count == README.count("```python")
 
 
+def test_readme_providers_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each providers file that the README shows is valid, in each of its environments."""
+    monkeypatch.setenv("PAYMENTS_API_KEY", "secret-key")
+    found = re.findall(r"```toml\n(.*?)```", README, re.DOTALL)
+    assert len(found) == README.count("```toml")
+    for text in found:
+        path = tmp_path / "providers.toml"
+        path.write_text(text)
+        for environment in (None, *re.findall(r"^\[environments\.(\w+)", text, re.MULTILINE)):
+            loaded = load_providers(path, environment=environment)
+            assert loaded.specs
+            assert not loaded.warnings
+
+
 def test_readme_sections_are_linked() -> None:
     """Each link to a section of the README leads to one, and each file it names is there."""
     anchors = {
         re.sub(r"[^a-z0-9 -]", "", title.lower()).replace(" ", "-")
-        for title in re.findall("^## (.*)$", README, re.M)
+        for title in re.findall("^## (.*)$", README, re.MULTILINE)
     }
     for target in re.findall(r"\]\(([^)]*)\)", README):
         if target.startswith("#"):
@@ -71,6 +86,5 @@ def test_readme_sections_are_linked() -> None:
 @pytest.mark.parametrize("path", sorted((ROOT / "aioproviders").rglob("*.py")), ids=lambda path: path.name)
 def test_docstrings(path: Path) -> None:
     """Each prompt in a docstring of the package gives what it shows."""
-    namespace: dict[str, Any]
     for example in Sybil(parsers=[DocTestParser()]).parse(path).examples():
         example.evaluate()
