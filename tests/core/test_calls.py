@@ -35,6 +35,13 @@ def test_a_call_has_an_id_of_its_own():
     assert repr(first) == "<Call it.read attempt 0>"
 
 
+def test_random_ids_are_never_zero(monkeypatch):
+    """Even the least of random numbers gives an id that is not zero, which would mean none."""
+    monkeypatch.setattr("random.getrandbits", lambda _: 0)
+    assert is_id(call().id)
+    assert is_id(current_trace_id())
+
+
 def test_an_idempotency_key_is_made_once():
     """The key is a UUID, the same whenever it is asked for."""
     one = call()

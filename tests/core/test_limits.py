@@ -80,6 +80,21 @@ async def test_first_come_first_served():
     assert order == list(range(8))
 
 
+async def test_nobody_overtakes_a_waiter():
+    """A token that has come belongs to who waits for it, even before he wakes up."""
+    clock, wake = Clock(), anyio.Event()
+    limit = RateLimiter(10, 1, clock=clock, sleep=lambda _: wake.wait())
+    await limit.acquire()
+    async with anyio.create_task_group() as group:
+        group.start_soon(limit.acquire)
+        await settle()
+        clock.now += 0.1
+        assert not limit.try_acquire()
+        wake.set()
+    clock.now += 0.1
+    assert limit.try_acquire()
+
+
 @pytest.mark.parametrize("cancelled", [{0}, {1}, {0, 1, 2}, {3}, {0, 2, 4}])
 async def test_cancelled_waiters_lose_nothing(cancelled):
     """Those who are cancelled while they wait take no token and delay nobody."""

@@ -484,7 +484,7 @@ async def test_a_nested_call_takes_no_second_slot():
             group.start_soon(provider.read)
         return await provider.read()
 
-    provider = Scripted(nested, max_concurrency=1, timeout_ms=500)
+    provider = Scripted(nested, max_concurrency=1, timeout_ms=500, retry_attempts=1)
     assert await provider.read() == "done"
     assert provider.slots.value == 1
 
