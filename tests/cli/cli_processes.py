@@ -20,8 +20,10 @@ from pathlib import Path
 
 import pytest
 
+# It ends with its standard input, so that it can't outlive a test run that is killed.
 SERVICE = """
-import sys
+import os, sys, threading
+threading.Thread(target=lambda: (sys.stdin.read(), os._exit(0)), daemon=True).start()
 from httpbin import app
 from werkzeug.serving import run_simple
 run_simple("127.0.0.1", int(sys.argv[1]), app, threaded=True)
@@ -56,6 +58,7 @@ class Service:
     def start(self):
         self.process = subprocess.Popen(
             [sys.executable, "-c", SERVICE, str(self.port)],
+            stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
@@ -71,7 +74,7 @@ class Service:
     def kill(self):
         if self.process is not None:
             self.process.kill()
-            self.process.wait()
+            self.process.communicate()
             self.process = None
 
 
