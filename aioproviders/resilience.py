@@ -130,13 +130,21 @@ async def _attempt(call: Call, policy: Policy, body: Body) -> Any:
             timeout, own = left, False
         call.attempt += 1
         attempt = body()
-        # Not `fail_after`: what it raises can't be told from a TimeoutError of the body.
+        scope: anyio.CancelScope | None = None
         try:
-            with anyio.move_on_after(timeout) as scope:
+            with anyio.fail_after(timeout) as scope:
                 result = await attempt
                 failed = _returned_outage(result)
                 return result
         except Exception as exc:
+            # The body may raise a TimeoutError, too: only the scope knows whose it is.
+            if scope is not None and scope.cancelled_caught and isinstance(exc, TimeoutError):
+                failed = True
+                raise (
+                    ProviderTimeoutError(f"no answer within {timeout * 1000:g} ms")
+                    if own
+                    else _past_deadline()
+                ) from None
             error = translate(exc)
             failed = error.is_outage
             if isinstance(error, RateLimitedError) and rate is not None and error.reason is None:
@@ -145,11 +153,6 @@ async def _attempt(call: Call, policy: Policy, body: Body) -> Any:
                 raise
             # One that came wrapped in a group has its own cause.
             raise error from (exc if error.__traceback__ is None else error.__cause__)
-        if scope.cancelled_caught:
-            failed = True
-            raise (
-                ProviderTimeoutError(f"no answer within {timeout * 1000:g} ms") if own else _past_deadline()
-            )
     finally:
         if breaker is not None:
             breaker.leave(ticket, failed=failed)

@@ -50,12 +50,12 @@ async def test_order(monkeypatch):
 
     provider = Scripted(lambda: seen.append("body"), rate=Rate(1), max_concurrency=1, circuit_breaker={})
     slots, breaker = provider.slots, provider.breaker
-    take, enter, move_on_after = slots.acquire_nowait, breaker.enter, anyio.move_on_after
+    take, enter, fail_after = slots.acquire_nowait, breaker.enter, anyio.fail_after
     await provider.initialize()
     monkeypatch.setattr(type(slots), "acquire_nowait", lambda self: (seen.append("slot"), take()))
     monkeypatch.setattr(breaker, "enter", lambda: (seen.append("breaker"), enter())[1])
     monkeypatch.setattr(
-        anyio, "move_on_after", lambda *a, **k: (seen.append("timeout"), move_on_after(*a, **k))[1]
+        anyio, "fail_after", lambda *a, **k: (seen.append("timeout"), fail_after(*a, **k))[1]
     )
     await provider.read()
     assert seen == ["slot", "breaker", "rate", "timeout", "body"]
