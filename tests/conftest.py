@@ -8,8 +8,16 @@ import time
 
 import httpx
 import pytest
+import structlog
 
 from aioproviders.testing.faults import FaultServer
+
+
+@pytest.fixture(autouse=True)
+def _structlog_as_it_was():
+    """No test leaves a configuration of structlog behind; capturing logs makes one, too."""
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")

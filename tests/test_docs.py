@@ -4,11 +4,9 @@ import ast
 import asyncio
 import inspect
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import structlog
 from sybil import Example, Sybil
 from sybil.parsers.markdown import CodeBlockParser
 from sybil.parsers.rest import DocTestParser
@@ -29,13 +27,6 @@ def evaluate(example: Example) -> None:
         runner.run(result)
 
 
-@pytest.fixture
-def _structlog_as_it_was() -> Iterator[None]:
-    yield
-    structlog.reset_defaults()
-
-
-@pytest.mark.usefixtures("_structlog_as_it_was")
 def test_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, httpbin_url: str) -> None:
     """Each block of Python in the README runs, in order, with the README's own providers file."""
     providers_file = re.search(r"```toml\n# providers.toml\n(.*?)```", README, re.DOTALL)

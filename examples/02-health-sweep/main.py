@@ -34,8 +34,9 @@ async def serve(port: int) -> Process:
 
 async def stop(server: Process) -> None:
     """End a process that `serve` has started."""
-    server.terminate()
-    await server.wait()
+    if server.returncode is None:
+        server.terminate()
+        await server.wait()
 
 
 def free_port() -> int:
@@ -62,7 +63,7 @@ async def main() -> None:
             show(await registry.sweep(deadline=5, tags=["web"]))
 
             seen: asyncio.Queue[str] = asyncio.Queue()
-            async with registry.monitor(interval=0.2, failure_threshold=2) as monitor:
+            async with registry.monitor(interval=0.2, deadline=5, failure_threshold=2) as monitor:
                 monitor.subscribe(
                     lambda change: seen.put_nowait(f"{change.name}: {change.old} -> {change.new}")
                 )

@@ -54,9 +54,7 @@ async def test_order(monkeypatch):
     await provider.initialize()
     monkeypatch.setattr(type(slots), "acquire_nowait", lambda self: (seen.append("slot"), take()))
     monkeypatch.setattr(breaker, "enter", lambda: (seen.append("breaker"), enter())[1])
-    monkeypatch.setattr(
-        anyio, "fail_after", lambda *a, **k: (seen.append("timeout"), fail_after(*a, **k))[1]
-    )
+    monkeypatch.setattr(anyio, "fail_after", lambda *a, **k: (seen.append("timeout"), fail_after(*a, **k))[1])
     await provider.read()
     assert seen == ["slot", "breaker", "rate", "timeout", "body"]
 
