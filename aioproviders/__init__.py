@@ -12,7 +12,7 @@ The layers, each importing only what stands below it:
     resilience                            deadline, retry, limits, timeout around a method
     limits, logs                          rate limit, retry budget, circuit breaker; structured logs
     calls                                 the call under way and its trace
-    config, health                        what goes in, what comes out
+    config, health, results               what goes in, what comes out
     redaction, errors
 
 The core knows no driver: they are found through entry points, ours like anybody else's.

@@ -214,6 +214,7 @@ class ProviderConfig(Settings):
     depends_on: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
 
+    # Their names are long so that no driver's validator replaces them by chance.
     # Validators, not constraints in the annotations: a driver that gives a field another default
     # (`timeout_ms: int = 10000`) redefines it, and would lose those.
     @field_validator(
@@ -225,14 +226,14 @@ class ProviderConfig(Settings):
         "max_concurrency",
     )
     @classmethod
-    def _at_least_one(cls, value: int | None) -> int | None:
+    def _provider_config_at_least_one(cls, value: int | None) -> int | None:
         if value is not None and value < 1:
             raise ValueError("should be 1 or more")
         return value
 
     @field_validator("retry_after_max_ms")
     @classmethod
-    def _not_negative(cls, value: int) -> int:
+    def _provider_config_not_negative(cls, value: int) -> int:
         if value < 0:
             raise ValueError("should be 0 or more")
         return value

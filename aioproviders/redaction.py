@@ -56,6 +56,7 @@ _PLAIN = (*_COUNTS, type(None))
 _MANY = (list, tuple, AbstractSet, deque, ValuesView)
 _SHORT = 4
 _DEEPEST = 12
+_MOST_PASSING = 64
 
 
 def is_secret_key(key: object) -> bool:
@@ -88,22 +89,27 @@ class Redactor:
     """
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
-        self._known: set[str] = set()
+        self._known = {secret for secret in secrets if secret.strip()}
+        self._passing: deque[str] = deque(maxlen=_MOST_PASSING)
         self._pattern: re.Pattern[str] | None = None
-        self.add(*secrets)
+        self._learn()
 
     def __repr__(self) -> str:
-        return f"Redactor({len(self._known)} secrets)"
+        return f"Redactor({len(self._known) + len(self._passing)} secrets)"
 
     def add(self, *secrets: str) -> None:
-        """Learn more secrets, such as a token that was fetched."""
-        new = {secret for secret in secrets if secret.strip()} - self._known
-        if not new:
-            return
-        self._known |= new
-        forms = {form for secret in self._known for form in _forms(secret)}
+        """Learn secrets that come and go, such as fetched tokens; the latest 64 are known."""
+        known = self._known.union(self._passing)
+        new = [secret for secret in dict.fromkeys(secrets) if secret.strip() and secret not in known]
+        if new:
+            self._passing.extend(new)
+            self._learn()
+
+    def _learn(self) -> None:
+        known = (*self._known, *self._passing)
         # Longest first, so that a secret that contains another is masked whole.
-        self._pattern = re.compile("|".join(map(_exact, sorted(forms, key=len, reverse=True))))
+        forms = sorted({form for secret in known for form in _forms(secret)}, key=len, reverse=True)
+        self._pattern = re.compile("|".join(map(_exact, forms))) if forms else None
 
     def text(self, text: str) -> str:
         """Return `text` with every secret masked."""

@@ -6,14 +6,14 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict, PrivateAttr
 from typing_extensions import TypeVar
 
 from aioproviders.calls import Call
 from aioproviders.config import ProviderConfig
-from aioproviders.errors import ErrorDetail, ProviderError
+from aioproviders.errors import ProviderError
 from aioproviders.operations import operation
 from aioproviders.provider import BaseProvider, ProviderType
+from aioproviders.results import OperationResult
 
 __all__ = ["DeploymentConfig", "DeploymentProvider", "DeploymentResult"]
 
@@ -34,7 +34,7 @@ class DeploymentConfig(ProviderConfig):
     resources: Mapping[str, Any] = {}
 
 
-class DeploymentResult(BaseModel):
+class DeploymentResult(OperationResult):
     """What a deployment operation came to.
 
     Attributes:
@@ -46,42 +46,19 @@ class DeploymentResult(BaseModel):
         error_detail: The error as data.
     """
 
-    model_config = ConfigDict(hide_input_in_errors=True)
-
-    success: bool
     deployment_id: str
     status: str
     message: str | None = None
     metadata: Mapping[str, Any] = {}
-    error_detail: ErrorDetail | None = None
-    _error: ProviderError | None = PrivateAttr(default=None)
 
     @classmethod
     def from_error(cls, error: ProviderError, _: Call) -> Self:
         """Make the result of a call that failed with `error`."""
-        result = cls(
-            success=False,
-            deployment_id="",
-            status="failed",
-            message=error.message,
-            error_detail=ErrorDetail.from_error(error),
-        )
-        result._error = error
-        return result
+        result = cls(success=False, deployment_id="", status="failed", message=error.message)
+        return result.because_of(error)
 
-    def raise_for_error(self) -> Self:
-        """Return the result, if it is a success.
-
-        Raises:
-            ProviderError: It is not; the class tells the kind of failure.
-        """
-        if self.success:
-            return self
-        if self._error is not None:
-            raise self._error
-        if self.error_detail is not None:
-            raise self.error_detail.to_error()
-        raise ProviderError(self.message or "the deployment failed")
+    def _plain_error(self) -> ProviderError:
+        return ProviderError(self.message or "the deployment failed")
 
 
 DeploymentConfigT = TypeVar("DeploymentConfigT", bound=DeploymentConfig, default=DeploymentConfig)

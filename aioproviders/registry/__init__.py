@@ -161,7 +161,7 @@ class ProviderRegistry:
         fits: bool = isinstance(provider, kind)
         if not fits:
             raise ProviderNotFoundError(
-                f"Provider {name!r} is no {kind.__name__}, it is a {type(provider).__name__}"
+                f"Provider {name!r} is no {kind.__name__}, but {type(provider).__name__}"
             )
         return provider
 

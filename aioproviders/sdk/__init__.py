@@ -9,15 +9,16 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator
 from typing_extensions import TypeVar
 
 from aioproviders.calls import Call
 from aioproviders.config import ProviderConfig
-from aioproviders.errors import ErrorDetail, ProviderError, RequestError
+from aioproviders.errors import ProviderError, RequestError
 from aioproviders.limits import RateLimiter
 from aioproviders.operations import operation
 from aioproviders.provider import BaseProvider, ProviderType
+from aioproviders.results import OperationResult
 
 __all__ = ["SDKConfig", "SDKProvider", "SDKResponse"]
 
@@ -56,7 +57,7 @@ class SDKConfig(ProviderConfig):
         return value
 
 
-class SDKResponse(BaseModel):
+class SDKResponse(OperationResult):
     """What a request came to.
 
     Attributes:
@@ -71,9 +72,6 @@ class SDKResponse(BaseModel):
         error_detail: The error as data.
     """
 
-    model_config = ConfigDict(ser_json_bytes="base64", hide_input_in_errors=True)
-
-    success: bool
     data: Any = None
     error: str | None = None
     latency_ms: int
@@ -81,8 +79,6 @@ class SDKResponse(BaseModel):
     status_code: int | None = None
     headers: Mapping[str, str] = {}
     attempts: int = 1
-    error_detail: ErrorDetail | None = None
-    _error: ProviderError | None = PrivateAttr(default=None)
 
     @classmethod
     def from_error(cls, error: ProviderError, call: Call) -> Self:
@@ -94,26 +90,12 @@ class SDKResponse(BaseModel):
             request_id=call.id,
             status_code=error.status_code,
             attempts=call.attempt,
-            error_detail=ErrorDetail.from_error(error),
         )
-        response._error = error
-        return response
+        return response.because_of(error)
 
-    def raise_for_error(self) -> Self:
-        """Return the response, if it is a success.
-
-        Raises:
-            ProviderError: It is not; the class tells the kind of failure.
-        """
-        if self.success:
-            return self
-        if self._error is not None:
-            raise self._error
-        if self.error_detail is not None:
-            raise self.error_detail.to_error()
-        raise RequestError(
-            self.error or "the request failed", status_code=self.status_code, attempts=self.attempts
-        )
+    def _plain_error(self) -> ProviderError:
+        message = self.error or "the request failed"
+        return RequestError(message, status_code=self.status_code, attempts=self.attempts)
 
 
 SDKConfigT = TypeVar("SDKConfigT", bound=SDKConfig, default=SDKConfig)

@@ -233,6 +233,15 @@ def test_secrets_can_be_added():
     assert repr(redactor) == "Redactor(2 secrets)"
 
 
+def test_secrets_that_come_and_go_are_bounded():
+    """Of fetched tokens the latest 64 are known, so that years of them fill no memory."""
+    redactor = Redactor(["from-config"])
+    for number in range(100):
+        redactor.add(f"token-number-{number:03}")
+    assert repr(redactor) == "Redactor(65 secrets)"
+    assert redactor.text("from-config token-number-099") == f"{MASK} {MASK}"
+
+
 class Model(BaseModel):
     name: str = "model"
     api_key: SecretStr | None = None

@@ -101,7 +101,7 @@ def test_get_names_near_matches():
 
 def test_get_says_what_a_provider_of_another_kind_is():
     """Asking for the wrong kind names both kinds."""
-    with pytest.raises(ProviderNotFoundError, match="'a' is no SDKProvider, it is a Double"):
+    with pytest.raises(ProviderNotFoundError, match="'a' is no SDKProvider, but Double"):
         filled(double("a")).get("a", SDKProvider)
 
 

@@ -810,3 +810,11 @@ def test_a_file_can_say_none(tmp_path):
     )
     assert config.request_method is None
     assert config.rate_limit is None
+
+
+async def test_data_that_is_no_dict_is_refused(vendor):
+    """A list can be neither arguments nor the data of a request; the error says what would do."""
+    async with make() as provider:
+        response = await provider.make_request("orders", [1, 2])
+    assert response.error == "data should be a dict, not list"
+    assert response.error_detail.retryable is False

@@ -8,6 +8,7 @@ No message and no chained exception carries the request's URL or headers: both m
 """
 
 import errno
+import os
 
 import aiohttp
 import httpx
@@ -22,10 +23,17 @@ def not_sent(exc: Exception, req: aiohttp.ClientRequest) -> httpx.TransportError
         return httpx.ConnectError(f"TLS with {place} failed: {exc.os_error}")
     if isinstance(exc, aiohttp.ClientHttpProxyError):
         return httpx.ProxyError(f"the proxy refused a tunnel to {place}: {exc.status} {exc.message}")
-    reason = exc.os_error if isinstance(exc, aiohttp.ClientConnectorError) else type(exc).__name__
+    reason = _reason(exc.os_error) if isinstance(exc, aiohttp.ClientConnectorError) else type(exc).__name__
     if req.proxy is not None:
         return httpx.ProxyError(f"cannot connect to {place} through the proxy: {reason}")
     return httpx.ConnectError(f"cannot connect to {place}: {reason}")
+
+
+def _reason(error: OSError) -> str:
+    """The system's words for it ("Connection refused"), without asyncio's own around them."""
+    if error.errno is not None and error.errno in errno.errorcode:
+        return os.strerror(error.errno)
+    return error.strerror or str(error)
 
 
 def maybe_sent(exc: Exception, request: httpx.Request) -> tuple[Exception, BaseException | None]:

@@ -25,6 +25,7 @@ from aioproviders.errors import (
     AuthenticationError,
     ConfigurationError,
     ProviderStateError,
+    RequestError,
     UnsupportedCapabilityError,
 )
 from aioproviders.health import HealthCheck, HealthStatus
@@ -166,6 +167,10 @@ class PythonSDKProvider(SDKProvider[PythonSDKConfig]):
         assert call is not None  # noqa: S101 - an operation runs within a call
         if any(fnmatchcase(endpoint, pattern) for pattern in self.config.idempotent_endpoints):
             call.idempotent = True
+        if data is not None and not isinstance(data, Mapping):
+            raise RequestError(
+                f"data should be a dict, not {type(data).__name__}", sent=False, retryable=False
+            )
         method, arguments = self.config.request_method, dict(data or {})
         if method is None:
             result = await self._use(self._ready(), endpoint, **arguments)

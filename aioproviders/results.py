@@ -1,0 +1,50 @@
+"""`OperationResult`: what the result models of all kinds have in common."""
+
+from __future__ import annotations
+
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, PrivateAttr
+
+from aioproviders.errors import ErrorDetail, ProviderError
+
+__all__ = ["OperationResult"]
+
+
+class OperationResult(BaseModel):
+    """Base of the models that an operation returns, in failure too.
+
+    Attributes:
+        success: Whether it worked.
+        error_detail: If it did not, the error as data.
+    """
+
+    model_config = ConfigDict(ser_json_bytes="base64", hide_input_in_errors=True)
+
+    success: bool
+    error_detail: ErrorDetail | None = None
+    _error: ProviderError | None = PrivateAttr(default=None)
+
+    def because_of(self, error: ProviderError) -> Self:
+        """Return the result with `error` as what `raise_for_error` raises."""
+        result = self.model_copy(update={"error_detail": ErrorDetail.from_error(error)})
+        result._error = error  # noqa: SLF001 - of this class
+        return result
+
+    def raise_for_error(self) -> Self:
+        """Return the result, if it is a success.
+
+        Raises:
+            ProviderError: It is not; the class tells the kind of failure.
+        """
+        if self.success:
+            return self
+        raise self._error or self._as_error()
+
+    def _as_error(self) -> ProviderError:
+        """Return the error of a failure that the method itself made, or that was data meanwhile."""
+        return self.error_detail.to_error() if self.error_detail is not None else self._plain_error()
+
+    def _plain_error(self) -> ProviderError:
+        """Return the error of a failure that says of itself only what the model's own fields do."""
+        return ProviderError("the operation failed")
