@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar, Token
 from math import inf
-from typing import Self
+from typing import Any, Self
 
 import anyio
 
@@ -99,6 +99,13 @@ class Call:
                 span = self.parent.trace_id
             self._trace_id = span or _incoming.get() or _random_id()
         return self._trace_id
+
+    def traceparent(self) -> str:
+        """Return the ``traceparent`` header for a request made in this call (W3C Trace Context, 3.2)."""
+        span = _opentelemetry_span()
+        if span is not None and f"{span.trace_id:032x}" == self.trace_id:
+            return f"00-{self.trace_id}-{span.span_id:016x}-{span.trace_flags:02x}"
+        return f"00-{self.trace_id}-{random.getrandbits(63) + 1:016x}-01"
 
     @property
     def elapsed(self) -> float:
@@ -189,9 +196,15 @@ def _random_id() -> str:
 
 
 def _opentelemetry_trace_id() -> str | None:
-    # Only an application that has imported OpenTelemetry can have an active span.
+    span = _opentelemetry_span()
+    return None if span is None else f"{span.trace_id:032x}"
+
+
+def _opentelemetry_span() -> Any:
+    """Return the context of OpenTelemetry's active span, None where there is none."""
+    # Only an application that has imported OpenTelemetry can have one.
     trace = sys.modules.get("opentelemetry.trace")
     if trace is None:
         return None
-    trace_id: int = trace.get_current_span().get_span_context().trace_id
-    return f"{trace_id:032x}" if trace_id else None
+    span = trace.get_current_span().get_span_context()
+    return span if span.is_valid else None

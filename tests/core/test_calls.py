@@ -205,3 +205,11 @@ async def test_concurrent_calls_do_not_see_each_other():
             group.start_soon(one, number)
     assert all(number == found for number, found in seen)
     assert len(seen) == 10
+
+def test_traceparent_of_a_request():
+    """A request made in a call carries the call's trace and the active span, or a new parent id."""
+    call = Call(object(), "p", "o")
+    version, trace_id, parent, flags = call.traceparent().split("-")
+    assert (version, trace_id, flags) == ("00", call.trace_id, "01")
+    assert len(parent) == 16
+    assert int(parent, 16)

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import copy
 import importlib.metadata
-import random
-import sys
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from typing import Any, ClassVar
@@ -52,6 +50,7 @@ from aioproviders.sdk.http.drafts import (
 )
 from aioproviders.sdk.http.errors import error_of_answer, failed_response
 from aioproviders.sdk.http.exchange import Exchange, chunks_of, close, succeeded
+from aioproviders.sdk.http.health import verdict
 from aioproviders.sdk.http.oauth import Token, TokenSource, ask_token
 from aioproviders.sdk.http.openapi import describe_service
 from aioproviders.sdk.http.pages import Pages, PagingStyle
@@ -60,8 +59,6 @@ from aioproviders.sdk.http.streams import DECODERS, StreamKind
 __all__ = ["HTTPSDKProvider"]
 
 _CREDENTIALS_REFUSED = frozenset({401, 403})
-_SERVER_ERROR = 500
-_NOT_IMPLEMENTED = 501  # what many a server says to HEAD
 
 
 _MOST_PAGES = 1000
@@ -392,31 +389,15 @@ class HTTPSDKProvider(SDKProvider[HTTPSDKConfig]):
             self._endpoints, self._headers, "HEAD" if path is None else "GET", path or "", None, None, None
         )
         self._add_trace(self._call_here(), draft)
-        details: dict[str, Any] = {"checked": str(draft)}
         try:
             response = await self._ready().ask(draft, self._timeouts["health_check"])
         except RequestError as exc:
-            # A redirect that is not followed is an answer too.
-            if path is None and exc.status_code is not None:
-                return {
-                    "status": HealthStatus.HEALTHY,
-                    "details": {"status_code": exc.status_code, **details},
-                }
+            if (
+                path is None and exc.status_code is not None
+            ):  # a redirect that is not followed is an answer too
+                return {"status": HealthStatus.HEALTHY, "status_code": exc.status_code, "checked": str(draft)}
             raise
-        status = response.status_code
-        details = {"status_code": status, **details}
-        if succeeded(response):
-            return {"status": HealthStatus.HEALTHY, "details": details}
-        error = error_of_answer(read_failure(response, self._redactor.text), str(draft)).message
-        if status in _CREDENTIALS_REFUSED:
-            return {
-                "status": HealthStatus.DEGRADED,
-                "error": f"reachable, but unauthorised: {error}",
-                "details": details,
-            }
-        if path is None and (status < _SERVER_ERROR or status == _NOT_IMPLEMENTED):
-            return {"status": HealthStatus.HEALTHY, "details": details}
-        return {"status": HealthStatus.UNHEALTHY, "error": error, "details": details}
+        return verdict(response, draft, self._redactor.text, any_answer=path is None)
 
     def _draft(  # noqa: PLR0913, PLR0917 - what a request is made of
         self,
@@ -447,7 +428,7 @@ class HTTPSDKProvider(SDKProvider[HTTPSDKConfig]):
 
     def _add_trace(self, call: Call, draft: Draft) -> None:
         if self.config.propagate_trace:
-            draft.headers.setdefault("traceparent", f"00-{call.trace_id}-{_parent_id()}")
+            draft.headers.setdefault("traceparent", call.traceparent())
 
     async def _fetch_token(self, auth: OAuth2Auth) -> Token:
         await self._acquire_rate()
@@ -499,12 +480,3 @@ def _sent(headers: Mapping[str, str]) -> set[str]:
 
 def _plain(value: str | SecretStr) -> str:
     return value.get_secret_value() if isinstance(value, SecretStr) else value
-
-
-def _parent_id() -> str:
-    """Return parent id and flags (W3C Trace Context, 3.2.2): of OpenTelemetry's span, or new."""
-    trace = sys.modules.get("opentelemetry.trace")
-    span = None if trace is None else trace.get_current_span().get_span_context()
-    if span is not None and span.is_valid:
-        return f"{span.span_id:016x}-{span.trace_flags:02x}"
-    return f"{random.getrandbits(63) + 1:016x}-01"
