@@ -206,6 +206,7 @@ async def test_concurrent_calls_do_not_see_each_other():
     assert all(number == found for number, found in seen)
     assert len(seen) == 10
 
+
 def test_traceparent_of_a_request():
     """A request made in a call carries the call's trace and the active span, or a new parent id."""
     call = Call(object(), "p", "o")
