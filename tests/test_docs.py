@@ -50,6 +50,7 @@ def test_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, httpbin_url: st
 def test_readme_providers_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each providers file that the README shows is valid, in each of its environments."""
     monkeypatch.setenv("PAYMENTS_API_KEY", "secret-key")
+    monkeypatch.setenv("ORDERS_SECRET", "secret-key")
     found = re.findall(r"```toml\n(.*?)```", README, re.DOTALL)
     assert len(found) == README.count("```toml")
     for text in found:
