@@ -54,6 +54,7 @@ class ProviderRegistry:
     starts the providers in dependency order (independent ones side by side, disabled ones not at
     all) and closes them in reverse. It may be looked into and asked for health without being
     entered, too; providers then start at their first use, and closing them is the caller's affair.
+    One made `from_file` knows its providers only once it is entered, and refuses to be asked before.
 
     A failed start rolls back what had started and raises an `ExceptionGroup` of all failures. At the
     end every provider is closed, whatever the others' cleanup raises; errors come out as an
@@ -99,14 +100,19 @@ class ProviderRegistry:
         return len(self._providers)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(tuple(self._providers))
+        return iter(self.names)
 
     def __contains__(self, name: object) -> bool:
-        return name in self._providers
+        return name in self.names
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The providers' names, in the order of registration."""
+        """The providers' names, in the order of registration.
+
+        Raises:
+            ProviderStateError: The registry is to be filled from a file and was not entered yet.
+        """
+        self._refuse_unread()
         return tuple(self._providers)
 
     def register(self, name: str, provider: BaseProvider[Any]) -> None:
@@ -134,7 +140,7 @@ class ProviderRegistry:
             check_dependencies({**self._providers, name: provider}, [name])
             self._own(provider, self._providers)
             self._providers[name] = provider
-        self.logger.info("Provider registered", provider_name=name)
+        self.logger.info("Provider registered", provider=name, provider_name=name)
 
     @overload
     def get(self, name: str) -> BaseProvider[Any]: ...
@@ -152,8 +158,9 @@ class ProviderRegistry:
         Raises:
             ProviderNotFoundError: There is none of that name (near matches are named), or it is of
                 another kind.
-            ProviderStateError: The registry is closed.
+            ProviderStateError: The registry is closed, or was made from a file and is not entered yet.
         """
+        self._refuse_unread()
         if self._state is _State.CLOSED:
             self._refuse()
         check_known(name, self._providers)
@@ -181,23 +188,23 @@ class ProviderRegistry:
         """Ask providers for their health, side by side; none delays or hides another.
 
         A provider whose dependency failed, at whatever remove, is ``blocked`` and not asked; only
-        dependencies that are part of the sweep count. Where no provider fulfils the conditions the
-        report is empty.
+        dependencies that are part of the sweep count. Where no provider fulfils all the conditions
+        the report is empty.
 
         Args:
             deadline: Seconds for the whole; checks that have not finished are cancelled, awaited and
                 reported as ``timeout``. One that does not heed its cancellation is waited for
                 `CANCEL_GRACE` seconds (until it ends, if the registry is not entered). None leaves
                 it to each provider's own timeouts.
-            tags: Only providers with at least one of these.
-            only: Only these names.
-            exclude: Not these names.
+            tags: Only providers with at least one of these; a text is one.
+            only: Only these names; a text is one.
+            exclude: Not these names; a text is one.
             max_concurrency: Checks at a time; more while none of them ends.
 
         Raises:
-            ProviderNotFoundError: An unknown name in `only` or `exclude`.
-            ConfigurationError: A number is out of range, or dependencies go in circles.
-            ProviderStateError: The registry is closed.
+            ProviderNotFoundError: An unknown name in `only` or `exclude`, or a tag nobody has.
+            ConfigurationError: An argument is out of range, or dependencies go in circles.
+            ProviderStateError: The registry is closed, or was made from a file and is not entered yet.
         """
         names = self._select(tags, only, exclude)
         sweep = self._make_sweep(names, deadline=deadline, max_concurrency=max_concurrency)
@@ -248,7 +255,9 @@ class ProviderRegistry:
 
         Raises:
             ConfigurationError: A number is out of range.
+            ProviderStateError: The registry was made from a file and is not entered yet.
         """
+        self._refuse_unread()
         limit = interval if deadline is None else deadline
         make_sweep = partial(self._make_sweep, deadline=limit, max_concurrency=max_concurrency)
         monitor = Monitor(
@@ -287,7 +296,7 @@ class ProviderRegistry:
             self._open_jobs()
             fresh = type(self.get(name))(config)
             await self._replace({name: fresh}, set())
-        self.logger.info("provider.reconfigured", provider_name=name)
+        self.logger.info("provider.reconfigured", provider=name)
         return fresh
 
     async def reload(self) -> RegistryChanges:
@@ -359,7 +368,7 @@ class ProviderRegistry:
         if self._source is not None:
             for spec in await self._read(*self._source):
                 self._providers[spec.name] = spec.build()
-                self.logger.info("Provider registered", provider_name=spec.name)
+                self.logger.info("Provider registered", provider=spec.name, provider_name=spec.name)
         check_dependencies(self._providers)
         for provider in self._providers.values():
             self._own(provider, self._providers)
@@ -422,6 +431,7 @@ class ProviderRegistry:
     def _select(
         self, tags: Iterable[str] | None, only: Iterable[str] | None, exclude: Iterable[str] | None
     ) -> list[str]:
+        self._refuse_unread()
         if self._state in (_State.CLOSING, _State.CLOSED):
             self._refuse()
         return select(self._providers, tags=tags, only=only, exclude=exclude)
@@ -439,6 +449,11 @@ class ProviderRegistry:
         if self._state is not _State.OPEN or self._jobs is None:
             self._refuse()
         return self._jobs
+
+    def _refuse_unread(self) -> None:
+        """Raise `ProviderStateError` while the file is not read: "nothing there" would be untrue."""
+        if self._source is not None and self._state is _State.NEW:
+            self._refuse()
 
     def _refuse(self) -> NoReturn:
         hint = ": enter it with 'async with' first" if self._state is _State.NEW else ""

@@ -20,7 +20,14 @@ from aioproviders.provider import BaseProvider
 from aioproviders.registry.jobs import Job, Jobs
 from aioproviders.registry.lifecycle import Providers
 from aioproviders.registry.listeners import Callback, Listener
-from aioproviders.registry.sweep import CANCEL_GRACE, Sweep, check_known
+from aioproviders.registry.sweep import (
+    CANCEL_GRACE,
+    Sweep,
+    check_count,
+    check_known,
+    check_seconds,
+    is_number,
+)
 from aioproviders.registry.tracks import HealthChange, Thresholds, Track
 
 __all__ = ["HealthChange", "Monitor"]
@@ -69,17 +76,15 @@ class Monitor:
         recovery_threshold: int,
         history: int,
     ) -> None:
-        if not interval > 0:
-            raise ConfigurationError(f"interval should be a number of seconds above 0, not {interval!r}")
-        if not 0 <= jitter <= 1:
+        check_seconds("interval", interval)
+        if not is_number(jitter) or not 0 <= jitter <= 1:
             raise ConfigurationError(f"jitter should be from 0 to 1, not {jitter!r}")
         for name, number in (
             ("failure_threshold", failure_threshold),
             ("recovery_threshold", recovery_threshold),
             ("history", history),
         ):
-            if number < 1:
-                raise ConfigurationError(f"{name} should be 1 or more, not {number!r}")
+            check_count(name, number)
         self._providers = providers
         self._make_sweep = make_sweep
         self._open_jobs = open_jobs
@@ -238,7 +243,7 @@ class Monitor:
         if old is None:
             return
         log = self._logger.info if track.status.ok else self._logger.warning
-        log("health.changed", provider_name=name, old=old, new=track.status, error=check.get("error"))
+        log("health.changed", provider=name, old=old, new=track.status, error=check.get("error"))
         for listener in self._listeners:
             listener.tell(HealthChange(name, old, track.status, HealthCheck(**check)))
 

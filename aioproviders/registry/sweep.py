@@ -19,18 +19,36 @@ from aioproviders.provider import BaseProvider
 from aioproviders.registry.jobs import Job, Jobs
 from aioproviders.registry.lifecycle import Providers, check_circles, dependencies
 
-__all__ = ["CANCEL_GRACE", "Sweep", "check_known", "select"]
+__all__ = ["CANCEL_GRACE", "Sweep", "check_count", "check_known", "check_seconds", "is_number", "select"]
 
 CANCEL_GRACE = 1.0
 """Seconds that a sweep waits for checks it has cancelled."""
 
 _STUCK_AFTER = 0.1
+_MOST_NAMED = 10
 
 
 def check_known(name: str, providers: Providers) -> None:
     """Raise `ProviderNotFoundError`, naming near matches, unless there is a provider `name`."""
     if name not in providers:
         raise ProviderNotFoundError(f"Provider not found: {name}{did_you_mean(str(name), providers)}")
+
+
+def is_number(value: object) -> bool:
+    """Whether `value` is an int or a float; a truth value is none."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def check_seconds(name: str, value: Any) -> None:
+    """Raise `ConfigurationError` unless `value` is a number above 0."""
+    if not is_number(value) or not value > 0:
+        raise ConfigurationError(f"{name} should be a number of seconds above 0, not {value!r}")
+
+
+def check_count(name: str, value: Any) -> None:
+    """Raise `ConfigurationError` unless `value` is a whole number above 0."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ConfigurationError(f"{name} should be 1 or more, not {value!r}")
 
 
 def select(
@@ -44,32 +62,45 @@ def select(
 
     Args:
         providers: All there are.
-        tags: Those that have at least one of these; one that nobody has selects nothing.
-        only: Those of these names.
-        exclude: Not those of these names.
+        tags: Those that have at least one of these; a text is one.
+        only: Those of these names; a text is one.
+        exclude: Not those of these names; a text is one.
 
     Raises:
-        ProviderNotFoundError: `only` or `exclude` names an unknown provider.
+        ProviderNotFoundError: `only` or `exclude` names an unknown provider, or nobody has one of `tags`.
+        ConfigurationError: One of the three is no collection of texts.
     """
     names: Iterable[str] = providers
     if only is not None:
-        wanted = _words(only)
+        wanted = _words("only", only)
         for name in wanted:
             check_known(name, providers)
         names = [name for name in providers if name in wanted]
     if exclude is not None:
-        unwanted = _words(exclude)
+        unwanted = _words("exclude", exclude)
         for name in unwanted:
             check_known(name, providers)
         names = [name for name in names if name not in unwanted]
     if tags is not None:
-        labels = _words(tags)
+        labels = _words("tags", tags)
+        _check_tags(labels, providers)
         names = [name for name in names if not labels.isdisjoint(providers[name].config.tags)]
     return list(names)
 
 
-def _words(value: Iterable[str]) -> set[str]:
-    return {value} if isinstance(value, str) else set(value)
+def _words(argument: str, value: Any) -> set[str]:
+    words = [value] if isinstance(value, str) else list(value) if isinstance(value, Iterable) else [value]
+    if not all(isinstance(word, str) for word in words):
+        raise ConfigurationError(f"{argument} should be a list of texts, not {value!r}")
+    return set(words)
+
+
+def _check_tags(tags: set[str], providers: Providers) -> None:
+    known = {tag for provider in providers.values() for tag in provider.config.tags}
+    for tag in sorted(tags - known):
+        near = did_you_mean(tag, known)
+        there = f"; there are {', '.join(map(repr, sorted(known)[:_MOST_NAMED]))}" if known else ""
+        raise ProviderNotFoundError(f"no provider has the tag {tag!r}{near or there}")
 
 
 class Sweep:
@@ -101,10 +132,9 @@ class Sweep:
         max_concurrency: int = 128,
         stragglers: set[int] | None = None,
     ) -> None:
-        if deadline is not None and not deadline > 0:
-            raise ConfigurationError(f"deadline should be a number of seconds above 0, not {deadline!r}")
-        if max_concurrency < 1:
-            raise ConfigurationError(f"max_concurrency should be 1 or more, not {max_concurrency!r}")
+        if deadline is not None:
+            check_seconds("deadline", deadline)
+        check_count("max_concurrency", max_concurrency)
         self._providers = providers
         self._at_first = {name: providers[name] for name in names}
         self._deadline = deadline

@@ -126,7 +126,7 @@ async def test_changes_are_logged():
     finally:
         structlog.reset_defaults()
     (event,) = [entry for entry in capture.entries if entry["event"] == "health.changed"]
-    assert (event["provider_name"], event["old"], event["new"]) == ("a", "unknown", "unhealthy")
+    assert (event["provider"], event["old"], event["new"]) == ("a", "unknown", "unhealthy")
     assert (event["error"], event["log_level"]) == ("no disk", "warning")
 
 
@@ -227,6 +227,10 @@ async def test_sweeps_are_jittered_around_the_interval(monkeypatch):
     ("arguments", "what"),
     [
         ({"interval": 0}, "interval should be"),
+        ({"interval": "x"}, "interval should be a number of seconds above 0, not 'x'"),
+        ({"deadline": "x"}, "deadline should be a number of seconds above 0, not 'x'"),
+        ({"jitter": "x"}, "jitter should be from 0 to 1, not 'x'"),
+        ({"history": "x"}, "history should be 1 or more, not 'x'"),
         ({"jitter": 1.5}, "jitter should be from 0 to 1"),
         ({"failure_threshold": 0}, "failure_threshold should be 1 or more"),
         ({"recovery_threshold": 0}, "recovery_threshold should be"),

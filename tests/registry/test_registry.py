@@ -55,6 +55,7 @@ def test_register_logs_the_event_of_the_specification(logs):
         "a",
         "info",
     )
+    assert entry["provider"] == "a"
 
 
 def test_a_name_can_be_registered_once():

@@ -88,6 +88,25 @@ async def test_a_file_is_read_on_entry(write):
     assert held() == [0, 0]
 
 
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda registry: registry.get("a"),
+        lambda registry: registry.names,
+        list,
+        lambda registry: "a" in registry,
+        lambda registry: registry.iter_health(),
+        lambda registry: registry.monitor(),
+        lambda registry: registry.sweep().send(None),
+        lambda registry: registry.health_check_all().send(None),
+    ],
+)
+def test_a_file_that_is_not_read_yet_is_not_an_empty_registry(use):
+    """Before it is entered it neither reports health nor says what is there."""
+    with pytest.raises(ProviderStateError, match="the registry is new: enter it with 'async with' first"):
+        use(ProviderRegistry.from_file("no/such/file.toml"))
+
+
 async def test_an_environment_is_put_on(write):
     """The overlay that was chosen holds."""
     path = write(a="")

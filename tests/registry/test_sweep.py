@@ -222,7 +222,8 @@ async def test_circles_are_an_error_in_a_merely_filled_registry_too():
     [
         ({"tags": ["eu"]}, ["a", "b"]),
         ({"tags": "us"}, ["b"]),
-        ({"tags": ["nobody"]}, []),
+        ({"tags": []}, []),
+        ({"exclude": "b"}, ["a", "c"]),
         ({"only": ["c", "a"]}, ["a", "c"]),
         ({"only": "c"}, ["c"]),
         ({"only": []}, []),
@@ -243,13 +244,24 @@ async def test_conditions_select(conditions, names):
         ({"only": ["bb"]}, ProviderNotFoundError, "Provider not found: bb; did you mean 'b'"),
         ({"exclude": ["zzz"]}, ProviderNotFoundError, "Provider not found: zzz$"),
         ({"deadline": 0}, ConfigurationError, "deadline should be a number of seconds above 0, not 0"),
+        (
+            {"tags": ["ue"]},
+            ProviderNotFoundError,
+            "no provider has the tag 'ue'; there are 'critical', 'eu'$",
+        ),
+        ({"tags": "critcal"}, ProviderNotFoundError, "has the tag 'critcal'; did you mean 'critical'"),
+        ({"tags": 5}, ConfigurationError, "tags should be a list of texts, not 5"),
+        ({"only": [5]}, ConfigurationError, r"only should be a list of texts, not \[5\]"),
         ({"deadline": float("nan")}, ConfigurationError, "deadline should be"),
+        ({"deadline": "x"}, ConfigurationError, "deadline should be a number of seconds above 0, not 'x'"),
+        ({"max_concurrency": "x"}, ConfigurationError, "max_concurrency should be 1 or more, not 'x'"),
+        ({"max_concurrency": 1.5}, ConfigurationError, "max_concurrency should be 1 or more, not 1.5"),
         ({"max_concurrency": 0}, ConfigurationError, "max_concurrency should be 1 or more, not 0"),
     ],
 )
 async def test_arguments_that_cannot_work_are_refused(arguments, error, what):
     """Unknown names and numbers out of range are errors at once, of an iteration too."""
-    async with filled(double("b")) as registry:
+    async with filled(double("b", tags=["eu", "critical"])) as registry:
         with pytest.raises(error, match=what):
             await registry.sweep(**arguments)
         with pytest.raises(error, match=what):
