@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import Any, TypeVar, overload
 
-from pydantic import SecretBytes, SecretStr, TypeAdapter, ValidationError
+from pydantic import PydanticUserError, SecretBytes, SecretStr, TypeAdapter
 from pydantic_core import to_json, to_jsonable_python
 
 from aioproviders.config import ProviderConfig
@@ -175,14 +175,19 @@ def _refuse_unfit(name: str, what: str) -> None:
 
 
 def _convert(text: str, as_type: Any, variable: str) -> Any:
-    adapter: TypeAdapter[Any] = TypeAdapter(as_type)
+    shown = as_type.__name__ if isinstance(as_type, type) else str(as_type)
+    try:
+        adapter: TypeAdapter[Any] = TypeAdapter(as_type)
+    except PydanticUserError:
+        raise ConfigurationError(
+            f"{variable} can't be read as {shown}: pydantic knows no such type"
+        ) from None
     for read in (adapter.validate_python, adapter.validate_json):
         try:
             return read(text)
-        except ValidationError:
+        except Exception:  # noqa: BLE001, S112 - whatever a validator raises may have the value in it
             continue
-    # Raised out here, where no ValidationError is its context: that would carry the value along.
-    shown = as_type.__name__ if isinstance(as_type, type) else str(as_type)
+    # Raised out here, where no exception is its context: that would carry the value along.
     raise ConfigurationError(f"{variable} should be a {shown}, or JSON for one")
 
 

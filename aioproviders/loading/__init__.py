@@ -12,7 +12,7 @@
 
 A file is read (`documents`), the chosen environment's overlay is merged into it and references such
 as ``${NAME}`` are put in (`interpolation`), each provider's table is validated with its driver's
-config class (`validation`), and what they say of one another is checked (`files`). All that is
+config class (`drafts`, in the words of `messages`), and what they say of one another is checked (`files`). All that is
 wrong is reported at once, a line per problem, and no line ever shows a value. `schema` describes the
 format for editors.
 """

@@ -11,6 +11,7 @@ __all__ = ["parse"]
 # The parser in C is some ten times faster, and not in every build of PyYAML.
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _MERGE = "tag:yaml.org,2002:merge"
+_MOST_MERGED = 10_000
 
 Flaw = tuple[int, int, str]
 
@@ -30,9 +31,12 @@ def parse(text: str) -> tuple[Any, Flaw | None]:
         if node is None:
             return None, None
         twice = _duplicate(node)
-        if twice is None:
+        if twice is not None:
+            line, column, reason = twice.line, twice.column, "a key stands twice in one table"
+        elif _merged_size(node, {}) > _MOST_MERGED:
+            line, column, reason = 0, 0, f"merge keys ('<<') would make more than {_MOST_MERGED} entries"
+        else:
             return loader.construct_document(node), None
-        line, column, reason = twice.line, twice.column, "a key stands twice in one table"
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line, column, reason = (mark.line, mark.column, "") if mark else (0, 0, "")
@@ -66,3 +70,18 @@ def _duplicate(root: yaml.Node) -> yaml.Mark | None:
                     return key.start_mark
                 keys.add((key.tag, key.value))
     return None
+
+
+def _merged_size(node: yaml.Node, sizes: dict[int, int]) -> int:
+    """Return how many entries `node` has once its merge keys are laid out, which PyYAML does at once."""
+    if id(node) in sizes:
+        return sizes[id(node)]
+    sizes[id(node)] = 0  # a node may lead back to itself
+    if isinstance(node, yaml.MappingNode):
+        size = sum(1 + _merged_size(item, sizes) for _, item in node.value)
+    elif isinstance(node, yaml.SequenceNode):
+        size = sum(_merged_size(item, sizes) for item in node.value)
+    else:
+        size = 0
+    sizes[id(node)] = size
+    return size

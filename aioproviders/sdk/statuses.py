@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Mapping
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 
 from aioproviders.errors import (
@@ -30,7 +31,8 @@ _CLASSES: Mapping[int, type[ProviderError]] = {
     429: RateLimitedError,
 }
 _SERVER_ERROR = 500
-_SECONDS = re.compile(r"[+-]?\d{1,12}(?:\.\d+)?")
+_SECONDS = re.compile(r"[+-]?\d+(?:\.\d+)?")
+_VERY_LONG = 1e9  # seconds
 
 
 def error_of_status(status: int, message: str, headers: Mapping[str, str]) -> ProviderError:
@@ -58,7 +60,7 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     """
     value = headers.get("retry-after", "").strip()
     if _SECONDS.fullmatch(value):
-        return max(float(value), 0.0)
+        return min(max(float(value), 0.0), _VERY_LONG)
     then = _timestamp(value)
     if then is None:
         return None
@@ -68,6 +70,8 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
 
 def _timestamp(value: str) -> float | None:
     try:
-        return parsedate_to_datetime(value).timestamp()
+        then = parsedate_to_datetime(value)
+        # A date without a zone is GMT (RFC 9110, 5.6.7).
+        return (then if then.tzinfo else then.replace(tzinfo=UTC)).timestamp()
     except (ValueError, OverflowError):
         return None

@@ -1,16 +1,18 @@
 """The environment configuration driver, against the environment of this process."""
 
 import os
+import socket
 import threading
+import traceback
 from datetime import timedelta
 from decimal import Decimal
 from enum import Enum, StrEnum
-from typing import assert_type
+from typing import Annotated, assert_type
 
 import anyio
 import pytest
 import structlog
-from pydantic import BaseModel, SecretStr
+from pydantic import AfterValidator, BaseModel, SecretStr
 
 from aioproviders import ConfigurationError, HealthStatus, ProviderConfig, ProviderStateError
 from aioproviders.configuration.environment import EnvironmentConfig, EnvironmentConfigProvider
@@ -263,3 +265,18 @@ async def test_environment_stays_after_cleanup(provider):
     with pytest.raises(ProviderStateError):
         await provider.get_config("setting")
     assert os.environ[f"{PREFIX}SETTING"] == "x"
+
+
+async def test_a_validator_that_shows_the_value_is_not_heard(monkeypatch):
+    """Whatever a type's own validator raises, the setting's value does not come out."""
+
+    def lookup(text: str) -> str:
+        return {}[text]
+
+    monkeypatch.setenv("ALTWALLET_PIN", "hunter2hunter2")
+    async with EnvironmentConfigProvider(EnvironmentConfig(name="settings", version="1")) as provider:
+        with pytest.raises(ConfigurationError) as caught:
+            await provider.get_config("pin", as_type=Annotated[str, AfterValidator(lookup)])
+        assert "hunter2" not in "".join(traceback.format_exception(caught.value))
+        with pytest.raises(ConfigurationError, match="no such type"):
+            await provider.get_config("pin", as_type=socket.socket)

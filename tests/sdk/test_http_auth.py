@@ -186,9 +186,7 @@ async def test_answer_without_a_usable_token(make_http, answer_with, body):
     assert "the token endpoint's answer holds" in response.error
 
 
-@pytest.mark.parametrize(
-    "expires", ["", ', "expires_in": "soon"', ', "expires_in": null', ', "expires_in": -5']
-)
+@pytest.mark.parametrize("expires", ["", ', "expires_in": "soon"', ', "expires_in": null'])
 async def test_token_without_a_known_end_is_kept(make_http, answer_with, fault_server, expires):
     """Where the service does not say when, a token is used until it is refused."""
     body = f'{{"access_token": "forever"{expires}}}'.encode()
@@ -434,3 +432,14 @@ def test_client_of_another_kind_is_refused():
     config = HTTPSDKConfig(name="api", version="1", api_endpoint="http://h")
     with pytest.raises(ConfigurationError, match=r"should be an httpx\.AsyncClient, not dict"):
         HTTPSDKProvider(config, client={})
+
+
+@pytest.mark.parametrize("expires", [0, -5])
+async def test_token_that_is_over_already_serves_once(make_http, answer_with, fault_server, expires):
+    """A token that is said to have ended is good for the request that fetched it, and no other."""
+    body = f'{{"access_token": "brief", "expires_in": {expires}}}'.encode()
+    server = await answer_with((200, {"Content-Type": "application/json"}, body))
+    provider = await make_http(auth=oauth(server.url))
+    for _ in range(2):
+        assert (await provider.make_request("/echo")).data["headers"]["authorization"] == "Bearer brief"
+    assert len(server.seen) == 2

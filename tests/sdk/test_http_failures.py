@@ -129,7 +129,7 @@ async def test_timeout_of_an_attempt(make_http, fault_server, method, sent):
     provider = await make_http(timeout_ms=250, retry_attempts=2)
     response = await provider.make_request("/hang", method=method)
     assert response.error_detail.code == "timeout"
-    assert response.error == "no answer within 250 ms"
+    assert response.error == "not done within 250 ms"
     with pytest.raises(ProviderTimeoutError):
         response.raise_for_error()
     assert len(await fault_server.requests()) == sent
@@ -312,7 +312,7 @@ NOON = "Sun, 06 Nov 1994 12:00:00 GMT"
         ({"retry-after": " 1.5 "}, 1.5),
         ({"retry-after": "-3"}, 0.0),
         ({"retry-after": "soon"}, None),
-        ({"retry-after": "9" * 400}, None),
+        ({"retry-after": "9" * 400}, 1e9),
         ({"retry-after": "Sun, 99 Nov 1994 12:00:30 GMT"}, None),
         ({"retry-after": "Sun, 06 Nov 1994 12:00:30 GMT", "date": NOON}, 30.0),
         ({"retry-after": "Sunday, 06-Nov-94 12:00:30 GMT", "date": NOON}, 30.0),

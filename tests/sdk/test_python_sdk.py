@@ -5,7 +5,7 @@ import gc
 import pickle
 import sys
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import anyio
 import anyio.lowlevel
@@ -818,3 +818,26 @@ async def test_data_that_is_no_dict_is_refused(vendor):
         response = await provider.make_request("orders", [1, 2])
     assert response.error == "data should be a dict, not list"
     assert response.error_detail.retryable is False
+
+
+async def test_data_may_have_any_names(vendor):
+    """A vendor's argument may be called like one of our own functions' parameters."""
+    async with make(request_method="", client_class="Client") as provider:
+        response = await provider.make_request("no_such", {"path": "/a", "client": 1, "self": 2})
+    assert response.error_detail.code == "unsupported_capability"
+
+
+def test_results_that_lead_back_to_themselves():
+    """A parent that knows its children, who know it, becomes data once, not for ever."""
+
+    @dataclass
+    class Node:
+        name: str
+        parent: object = None
+        children: list = field(default_factory=list)
+
+    parent = Node("parent")
+    parent.children = [Node(f"child {number}", parent) for number in range(30)]
+    data = as_data(parent)
+    assert [child["name"] for child in data["children"]] == [f"child {number}" for number in range(30)]
+    assert data["children"][0]["parent"] is parent

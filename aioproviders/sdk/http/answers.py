@@ -21,6 +21,7 @@ _TEXT = re.compile(
 )
 _JSON = re.compile(r"[\w.\-]+/(?:[\w.\-]+\+)?json\b", re.IGNORECASE)
 _MOST_OF_A_FAILURE = 65_536  # characters
+_LONGEST_SECRET = 4096  # characters
 _MOST_OF_AN_EXCERPT = 200
 
 
@@ -69,7 +70,7 @@ def read_answer(response: httpx.Response, what: str) -> Answer:
                 status_code=response.status_code,
             ) from None
     elif _TEXT.match(kind):
-        data = response.text
+        data = _text(response)
     else:
         data = content
     return Answer(response.status_code, headers, data)
@@ -86,12 +87,33 @@ def read_failure(response: httpx.Response, mask: Callable[[str], str]) -> Answer
     kind = headers.get("content-type", "")
     data: Any = None
     if response.content and (not kind or _JSON.match(kind) or _TEXT.match(kind)):
-        # Masked as a whole before anything is cut out of it: half a secret would not be recognized.
-        data = mask(response.text[:_MOST_OF_A_FAILURE])
+        text = _text(response)
+        if len(text) > _MOST_OF_A_FAILURE:
+            # The end may be half a secret, which is not recognized.
+            data = mask(text[: _MOST_OF_A_FAILURE + _LONGEST_SECRET])[:-_LONGEST_SECRET]
+        else:
+            data = mask(text)
         if not _TEXT.match(kind):
             with suppress(ValueError):
-                data = from_json(data)
+                # Escapes may have hidden a secret in the text.
+                data = _masked(from_json(data), mask)
     return Answer(response.status_code, headers, data)
+
+
+def _text(response: httpx.Response) -> str:
+    try:
+        return response.content.decode(response.charset_encoding or "utf-8", "replace")
+    except LookupError:
+        # No encoding of text: unknown, or a codec like zlib, which would unpack what was never bounded.
+        return response.content.decode("utf-8", "replace")
+
+
+def _masked(data: Any, mask: Callable[[str], str]) -> Any:
+    if isinstance(data, str):
+        return mask(data)
+    if isinstance(data, dict):
+        return {mask(key): _masked(item, mask) for key, item in data.items()}
+    return [_masked(item, mask) for item in data] if isinstance(data, list) else data
 
 
 def excerpt(answer: Answer) -> str:

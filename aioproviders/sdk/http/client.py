@@ -30,7 +30,7 @@ def make_client(config: HTTPSDKConfig) -> httpx.AsyncClient:
     limits = httpx.Limits(
         max_connections=config.max_connections,
         max_keepalive_connections=config.max_keepalive_connections,
-        keepalive_expiry=config.keepalive_expiry,
+        keepalive_expiry=config.keepalive_expiry_ms / 1000,
     )
     # A provider is shared by many users: a cookie set for one must not be sent for another.
     no_cookies = CookieJar(DefaultCookiePolicy(allowed_domains=[]))

@@ -93,7 +93,7 @@ class HTTPSDKConfig(SDKConfig):
         http2: Whether to offer HTTP/2; with transport "httpx" only.
         max_connections: Connections open at once.
         max_keepalive_connections: Idle ones to keep; None: as many as there may be.
-        keepalive_expiry: Seconds that an idle one is kept.
+        keepalive_expiry_ms: How long an idle one is kept.
         connect_timeout_ms: Limit of the wait for a free connection, and of making one; by default
             half the attempt's timeout, so that what was surely not sent is known as such.
         verify: True, False for no check of certificates at all, or the path of a CA file (PEM).
@@ -115,7 +115,7 @@ class HTTPSDKConfig(SDKConfig):
     http2: bool = False
     max_connections: Annotated[int, Field(ge=1)] = 100
     max_keepalive_connections: Annotated[int, Field(ge=0)] | None = None
-    keepalive_expiry: Annotated[float, Field(ge=0)] = 15.0
+    keepalive_expiry_ms: Annotated[int, Field(ge=0)] = 15_000
     connect_timeout_ms: Milliseconds | None = None
     verify: bool | str = True
     client_certificate: str | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing
+from http import HTTPStatus
 from typing import Any, cast
 
 import anyio
@@ -72,15 +73,19 @@ class Exchange:
             return response
         raise error_of_answer(read_failure(await self._read_rest(draft, response), self._mask), str(draft))
 
-    async def ask(self, draft: Draft, timeouts: Mapping[str, Any], *, stream: bool = False) -> httpx.Response:
+    async def ask(
+        self, draft: Draft, timeouts: Mapping[str, Any], *, stream: bool = False, as_drafted: bool = False
+    ) -> httpx.Response:
         """Make one attempt and return the response, whatever its status.
+
+        With `as_drafted` it goes with the draft's credentials only, not with those of a user's client.
 
         Raises:
             ProviderError: There was none, or a redirect that is not to be followed.
         """
         tokens = self._tokens
         if tokens is None or "authorization" in draft.headers:
-            return await self._follow(draft, timeouts, stream=stream)
+            return await self._follow(draft, timeouts, stream=stream, as_drafted=as_drafted)
         token = await tokens.get()
         draft.headers["authorization"] = f"Bearer {token}"
         response = await self._follow(draft, timeouts, stream=stream)
@@ -123,7 +128,9 @@ class Exchange:
         except (httpx.HTTPError, httpx.InvalidURL) as exc:
             raise error_of_exception(exc, str(draft), draft.url) from exc
 
-    async def _follow(self, draft: Draft, timeouts: Mapping[str, Any], *, stream: bool) -> httpx.Response:
+    async def _follow(
+        self, draft: Draft, timeouts: Mapping[str, Any], *, stream: bool, as_drafted: bool = False
+    ) -> httpx.Response:
         seen: list[httpx.URL] = []
         while True:
             if self._own:
@@ -139,7 +146,8 @@ class Exchange:
             if stream:
                 # What a stream sums up to is no matter; its lines and events are bounded one by one.
                 request.extensions["max_response_bytes"] = None
-            response = await self._send(draft, request, self._auth, stream=stream)
+            auth = None if as_drafted else self._auth
+            response = await self._send(draft, request, auth, stream=stream)
             if response.status_code // 100 != 3 or not response.has_redirect_location:  # noqa: PLR2004 - 3xx
                 return response
             if stream:
@@ -232,7 +240,9 @@ def _redirected(draft: Draft, response: httpx.Response, seen: list[httpx.URL]) -
         raise RequestError(
             f"{draft} was redirected ({status}) to {where}; not followed, since {why}", status_code=status
         )
-    return Draft(draft.method, target.copy_with(fragment=None), draft.headers, draft.body)
+    see_other = status == HTTPStatus.SEE_OTHER and draft.method != "HEAD"
+    method = "GET" if see_other else draft.method
+    return Draft(method, target.copy_with(fragment=None), draft.headers, None if see_other else draft.body)
 
 
 async def _read_bounded(response: httpx.Response, limit: int) -> httpx.Response:

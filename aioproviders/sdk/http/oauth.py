@@ -155,7 +155,7 @@ def _token(answer: Answer, auth: OAuth2Auth, now: float) -> Token:
     if str(data.get("token_type", "bearer")).lower() != "bearer":
         raise AuthenticationError("the token endpoint's answer holds a token of a type other than Bearer")
     try:
-        life = float(data.get("expires_in") or inf)
+        life = max(float(data.get("expires_in", inf)), 0.0)
     except (TypeError, ValueError):
         life = inf
-    return Token(value, now + life - min(auth.expiry_margin_ms / 1000, life / 2) if 0 < life < inf else inf)
+    return Token(value, inf if life == inf else now + life - min(auth.expiry_margin_ms / 1000, life / 2))

@@ -90,7 +90,7 @@ class Pages:
             url = _join(self.url, link)
         elif self.style == "cursor":
             cursor = _at(page, self.cursor_field)
-            if cursor is None or cursor == "":
+            if cursor is None or cursor is False or cursor == "":
                 return False
             url = self.url.copy_set_param(self.cursor_param, cursor)
         elif count:

@@ -7,6 +7,7 @@ shared by many users. A redirect is followed within the origin, for methods that
 from __future__ import annotations
 
 import copy
+import functools
 import importlib.metadata
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
@@ -96,7 +97,7 @@ class HTTPSDKProvider(SDKProvider[HTTPSDKConfig]):
         self._bare_headers = {
             "accept": "application/json, */*;q=0.8",
             "accept-encoding": "gzip, deflate",
-            "user-agent": f"aioproviders/{importlib.metadata.version('aioproviders')}",
+            "user-agent": _user_agent(),
         }
         own = {name.lower(): _plain(value) for name, value in self.config.headers.items()}
         credentials = auth_headers(self._auth)
@@ -325,7 +326,7 @@ class HTTPSDKProvider(SDKProvider[HTTPSDKConfig]):
         own, tried = auth_headers(self._auth), auth_headers(auth)
         headers = {name: value for name, value in self._headers.items() if name not in own} | tried
         draft = draft_request(self._endpoints, headers, "GET", path, None, None, None)
-        response = await self._ready().ask(draft, timeouts)
+        response = await self._ready().ask(draft, timeouts, as_drafted=True)
         if response.status_code in _CREDENTIALS_REFUSED:
             return False
         if succeeded(response):
@@ -374,7 +375,7 @@ class HTTPSDKProvider(SDKProvider[HTTPSDKConfig]):
             },
             "pool": {
                 name: getattr(config, name)
-                for name in ("max_connections", "max_keepalive_connections", "keepalive_expiry")
+                for name in ("max_connections", "max_keepalive_connections", "keepalive_expiry_ms")
             },
             "service": copy.deepcopy(self._service),
         }
@@ -473,9 +474,14 @@ class HTTPSDKProvider(SDKProvider[HTTPSDKConfig]):
         return self._exchange
 
 
+@functools.cache
+def _user_agent() -> str:
+    return f"aioproviders/{importlib.metadata.version('aioproviders')}"
+
+
 def _sent(headers: Mapping[str, str]) -> set[str]:
     """Return the credentials as they are sent, without the word before them."""
-    return {value.rpartition(" ")[2] for value in headers.values()}
+    return {part for value in headers.values() for part in (value, value.rpartition(" ")[2])}
 
 
 def _plain(value: str | SecretStr) -> str:

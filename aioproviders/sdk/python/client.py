@@ -70,7 +70,7 @@ class VendorClient:
             await client._enter()
         return client
 
-    async def call(self, path: str, *args: Any, **kwargs: Any) -> Any:
+    async def call(self, path: str, /, *args: Any, **kwargs: Any) -> Any:
         """Call a method of the client, and return its result as plain data.
 
         Args:
@@ -113,7 +113,8 @@ class VendorClient:
         if hasattr(self._made, "__aenter__"):
             self.target = await self._made.__aenter__()
         elif hasattr(self._made, "__enter__"):
-            self.target = await self._threads.run(self._made.__enter__)
+            leave = partial(self._made.__exit__, None, None, None)
+            self.target = await self._threads.run(self._made.__enter__, discard=lambda _: leave())
 
     def _closer(self) -> Callable[[], Any] | None:
         for name in ("aclose", "close"):

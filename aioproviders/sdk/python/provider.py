@@ -299,7 +299,7 @@ class PythonSDKProvider(SDKProvider[PythonSDKConfig]):
         except UnsupportedCapabilityError as exc:
             raise ConfigurationError(f"{field}: {exc.message}") from None
 
-    async def _use(self, client: VendorClient, path: str, *args: Any, **kwargs: Any) -> Any:
+    async def _use(self, client: VendorClient, path: str, /, *args: Any, **kwargs: Any) -> Any:
         try:
             with self._searching():
                 return await client.call(path, *args, **kwargs)

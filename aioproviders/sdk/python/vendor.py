@@ -53,22 +53,25 @@ def error_of_vendor(exc: Exception) -> ProviderError:
     return translate(exc)
 
 
-def as_data(value: Any, *, _depth: int = 0) -> Any:
+def as_data(value: Any, *, _path: frozenset[int] = frozenset()) -> Any:
     """Return a vendor's result as plain data, as far as it says how.
 
     Pydantic models, dataclasses and what has ``model_dump()`` or ``to_dict()`` become dicts, inside
-    lists and dicts too; every other object stays what it is.
+    lists and dicts too; every other object stays what it is, as does one that leads back to itself.
     """
-    if value is None or isinstance(value, (str, bytes, int, float, type)) or _depth > _DEEPEST:
+    if value is None or isinstance(value, (str, bytes, int, float, type)):
         return value
+    if id(value) in _path or len(_path) > _DEEPEST:
+        return value
+    path = _path | {id(value)}
     if isinstance(value, (list, tuple, set, frozenset)):
-        return [as_data(item, _depth=_depth + 1) for item in value]
+        return [as_data(item, _path=path) for item in value]
     plain = _fields(value)
     if plain is value and not isinstance(value, Mapping):
         return value
     if not isinstance(plain, Mapping):
-        return as_data(plain, _depth=_depth + 1)
-    return {key: as_data(item, _depth=_depth + 1) for key, item in plain.items()}
+        return as_data(plain, _path=path)
+    return {key: as_data(item, _path=path) for key, item in plain.items()}
 
 
 def _fields(value: Any) -> Any:
