@@ -45,6 +45,7 @@ class Lifecycle:
 
     Attributes:
         state: Where the provider stands.
+        begun: Whether an `initialize` was ever begun, so that there may be something to give back.
         task_group: What background tasks run in; its owner sets it.
         in_flight: How many calls are under way.
         draining: Whether closing waits for calls in flight, whose own nested calls may go on.
@@ -52,6 +53,7 @@ class Lifecycle:
 
     def __init__(self, on_background_error: Callable[[str, Exception], None]) -> None:
         self.state = ProviderState.NEW
+        self.begun = False
         self.task_group: TaskGroup | None = None
         self.in_flight = 0
         self.draining = False
@@ -118,6 +120,7 @@ class Lifecycle:
                 with anyio.CancelScope() as self._start_scope:
                     if self._prepare is not None:
                         await self._prepare()
+                    self.begun = True
                     await initialize()
                 self.refuse_if_closed()
                 self.state = ProviderState.READY
@@ -146,7 +149,7 @@ class Lifecycle:
         A second caller waits for the first. Cancellation waits until it is done.
 
         Args:
-            cleanup: Gives the resources back.
+            cleanup: Gives the resources back; not called where no start was ever begun.
             bound: Limit of each of the three steps, in seconds.
             within: Whether this is called from inside a call in flight, which can't be waited for then.
 
@@ -191,6 +194,8 @@ class Lifecycle:
             self.draining = False
             with anyio.move_on_after(bound):
                 await self.end_background()
+            if not self.begun:
+                return
             scope = anyio.CancelScope()
             try:
                 with anyio.fail_after(bound) as scope:

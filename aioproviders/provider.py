@@ -139,10 +139,12 @@ class BaseProvider(ABC, Generic[ConfigT]):
     @operation(idempotent=True, kind=Kind.CLEANUP)
     @abstractmethod
     async def cleanup(self) -> None:
-        """Give back what `initialize` opened; must cope with what was never opened.
+        """Give back what `initialize` opened.
 
         Callers may call it any number of times; it runs once, shielded from cancellation, after the
-        calls in flight have ended, each step within the config's ``timeout_ms``.
+        calls in flight have ended, each step within the config's ``timeout_ms``. It does not run where
+        `initialize` never began; where that failed it runs for what was opened until then, and once
+        more at the end.
         """
 
     # What a provider may use.

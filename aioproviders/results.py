@@ -25,6 +25,18 @@ class OperationResult(BaseModel):
     error_detail: ErrorDetail | None = None
     _error: ProviderError | None = PrivateAttr(default=None)
 
+    def __eq__(self, other: object) -> bool:
+        """Whether it is of the same class with the same fields: the error's own identity does not count."""
+        if not isinstance(other, OperationResult):
+            return NotImplemented
+        return (
+            type(self) is type(other)
+            and self.__dict__ == other.__dict__
+            and self.__pydantic_extra__ == other.__pydantic_extra__
+        )
+
+    __hash__ = None  # type: ignore[assignment]  # as every model that can be changed
+
     def because_of(self, error: ProviderError) -> Self:
         """Return the result with `error` as what `raise_for_error` raises."""
         result = self.model_copy(update={"error_detail": ErrorDetail.from_error(error)})

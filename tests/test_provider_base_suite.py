@@ -104,7 +104,7 @@ class Test{name}(ProviderTestBase):
 GOOD = {
     "initialize": "self.open = True",
     "health_check": 'return {"status": "healthy"}',
-    "cleanup": "self.open = False",
+    "cleanup": "del self.open",
     "repr": '"<one of mine>"',
 }
 FAULTS = {
@@ -116,20 +116,21 @@ FAULTS = {
         "a status that is none of",
     ),
     "Messy": ({"cleanup": "self.open.close()"}, "test_cleanup", "has no attribute 'close'"),
-    "Unopened": (
-        {"cleanup": "del self.open"},
-        "test_cleanup_without_use",
-        "'Unopened' object has no attribute",
-    ),
     "Chatty": (
         {"repr": "self.config.token.get_secret_value()"},
         "test_secrets_stay_hidden",
         "1 of the config's",
     ),
 }
+# These go around the framework.
 REVIVED = """
 async def initialize(self): ...
-Revived.initialize = initialize  # goes around the framework
+Revived.initialize = initialize
+"""
+UNOPENED = """
+async def cleanup(self):
+    del self.open
+Unopened.cleanup = cleanup
 """
 
 
@@ -177,6 +178,7 @@ def test_stranger_s_faults_are_found(tmp_path):
     for name, (fault, _, _) in FAULTS.items():
         source += PROVIDER.format(name=name, **{**GOOD, **fault})
     source += PROVIDER.format(name="Revived", **GOOD) + REVIVED
+    source += PROVIDER.format(name="Unopened", **GOOD) + UNOPENED
     source += "\nclass TestForgotten(ProviderTestBase): ...\n"
     done = run_project(tmp_path, source)
     assert done.returncode == 1, done.stdout
@@ -184,6 +186,7 @@ def test_stranger_s_faults_are_found(tmp_path):
         assert f"FAILED test_mine.py::Test{name}::{failed} " in done.stdout
         assert why in done.stdout
     assert "FAILED test_mine.py::TestRevived::test_use_after_cleanup " in done.stdout
+    assert "FAILED test_mine.py::TestUnopened::test_cleanup_without_use " in done.stdout
     assert "TestForgotten should override the fixture 'provider'" in done.stdout
 
 

@@ -87,7 +87,7 @@ class ProviderTestBase:
 
     @pytest.mark.asyncio
     async def test_cleanup_without_use(self, provider: BaseProvider[Any]) -> None:
-        """Cleanup copes with what was never opened."""
+        """Closing what was never used raises nothing: there is nothing to give back."""
         await provider.cleanup()
         assert provider.state is ProviderState.CLOSED
 

@@ -256,6 +256,7 @@ async def test_cleanup(native):
         made.append(provider)
         await anyio.lowlevel.cancel_shielded_checkpoint()
         provider._lifecycle.state = ProviderState.READY
+        provider._lifecycle.begun = True
         provider.open = 1
         await provider.cleanup()
 

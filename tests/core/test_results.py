@@ -39,3 +39,16 @@ def test_a_failure_keeps_its_error():
         with pytest.raises(NotFoundError) as caught:
             copy.raise_for_error()
         assert vars(caught.value) == vars(error)
+
+
+def test_what_says_the_same_is_equal():
+    """A failure equals its copies, whatever error object they hold, and nothing that says otherwise."""
+    failed = DeploymentResult(success=False, deployment_id="a", status="failed")
+    result = failed.because_of(NotFoundError("no such thing"))
+    assert pickle.loads(pickle.dumps(result)) == result
+    assert DeploymentResult.model_validate_json(result.model_dump_json()) == result
+    assert result.because_of(NotFoundError("no such thing")) == result
+    assert result != result.because_of(NotFoundError("no such place"))
+    assert result != failed
+    assert result != SDKResponse(success=False, latency_ms=1, request_id="r")
+    assert result != dict(result)
