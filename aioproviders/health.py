@@ -109,8 +109,7 @@ def normalize(answer: Any) -> HealthCheck:
     error that says so.
     """
     if not isinstance(answer, Mapping) or "status" not in answer:
-        shape = f"keys {sorted(map(str, answer))}" if isinstance(answer, Mapping) else type(answer).__name__
-        return _unreadable(f"health_check() should return a mapping with a 'status', not {shape}")
+        return _unreadable(f"health_check() should return a mapping with a 'status', not {_shape(answer)}")
     status = _BY_VALUE.get(str(answer["status"]).lower())
     if status is None:
         return _unreadable(f"health_check() returned a status that is none of {', '.join(HealthStatus)}")
@@ -129,6 +128,12 @@ def normalize(answer: Any) -> HealthCheck:
     if details:
         check["details"] = details
     return check
+
+
+def _shape(answer: Any) -> str:
+    if not isinstance(answer, Mapping):
+        return type(answer).__name__
+    return f"keys {sorted(map(str, answer))}" if answer else "an empty mapping"
 
 
 def _unreadable(why: str) -> HealthCheck:

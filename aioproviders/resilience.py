@@ -141,7 +141,7 @@ async def _attempt(call: Call, policy: Policy, body: Body) -> Any:
             if scope is not None and scope.cancelled_caught and isinstance(exc, TimeoutError):
                 failed = True
                 raise (
-                    ProviderTimeoutError(f"no answer within {timeout * 1000:g} ms")
+                    ProviderTimeoutError(f"not done within {timeout * 1000:g} ms")
                     if own
                     else _past_deadline()
                 ) from None

@@ -113,7 +113,7 @@ def test_normalize_keeps_what_does_not_fit_as_details():
     [
         (None, "not NoneType"),
         ("healthy", "not str"),
-        ({}, r"not keys \[\]"),
+        ({}, "not an empty mapping"),
         ({"ok": 1}, r"not keys \['ok'\]"),
         ({"status": "fine"}, "none of healthy, degraded"),
         ({"status": None}, "none of"),

@@ -156,7 +156,7 @@ async def test_a_health_check_keeps_what_the_override_knows():
     [
         ([ValueError("x")], "error", "ValueError: x"),
         ([ConnectionError("x")] * 3, "error", "ConnectionError: x"),
-        ([forever] * 3, "timeout", "no answer within 20 ms"),
+        ([forever] * 3, "timeout", "not done within 20 ms"),
         ([None], "error", "health_check() should return a mapping with a 'status', not NoneType"),
         (
             [{"state": "up"}],

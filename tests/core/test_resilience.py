@@ -342,7 +342,7 @@ async def test_an_attempt_has_its_timeout():
     error = await failure(provider.read())
     assert isinstance(error, ProviderTimeoutError)
     assert isinstance(error, TimeoutError)
-    assert (error.message, error.retryable, error.sent) == ("no answer within 20 ms", True, True)
+    assert (error.message, error.retryable, error.sent) == ("not done within 20 ms", True, True)
 
 
 async def test_a_timeout_of_the_framework_is_retried():

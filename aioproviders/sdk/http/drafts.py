@@ -154,14 +154,14 @@ def draft_request(  # noqa: PLR0913, PLR0917 - what a request is made of
     if data is not None and verb in _IN_QUERY:
         if not isinstance(data, Mapping):
             raise InvalidRequestError(f"data of a {verb} goes into the query, so it should be a dict")
-        params = {**data, **(params or {})}
+        params = {**data, **(_mapping("params", params) if params else {})}
     elif data is not None:
         body = _json(data)
     url = endpoints.url(endpoint, params)
     merged = dict(base_headers)
     if body is not None:
         merged["content-type"] = "application/json"
-    for name, value in headers.items() if headers else ():
+    for name, value in _mapping("headers", headers).items() if headers else ():
         if not isinstance(name, str) or not TOKEN.fullmatch(name):
             raise InvalidRequestError("the name of a header should be letters, digits and hyphens")
         if not isinstance(value, str) or not FIELD_VALUE.fullmatch(value):
@@ -190,11 +190,15 @@ def _json(data: Any) -> bytes:
     return body
 
 
+def _mapping(argument: str, value: Any) -> Mapping[Any, Any]:
+    if not isinstance(value, Mapping):
+        raise InvalidRequestError(f"{argument} should be a dict, not {type(value).__name__}")
+    return value
+
+
 def _query(params: Any) -> dict[str, Any]:
-    if not isinstance(params, Mapping):
-        raise InvalidRequestError(f"params should be a dict, not {type(params).__name__}")
     query: dict[str, Any] = {}
-    for name, value in params.items():
+    for name, value in _mapping("params", params).items():
         values = value if isinstance(value, (list, tuple)) else [value]
         if not isinstance(name, str) or not all(isinstance(v, (str, int, float, type(None))) for v in values):
             raise InvalidRequestError(
