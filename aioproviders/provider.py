@@ -404,12 +404,14 @@ class BaseProvider(ABC, Generic[ConfigT]):
         check["attempts"] = call.attempt
         if "error" in check:
             check["error"] = self._redactor.text(check["error"])
-        if "details" in check:
-            check["details"] = self._redactor.value(check["details"])
         return check
 
     async def _normalized(self, function: Callable[..., Any]) -> HealthCheck:
-        return normalize(await function(self))
+        check = normalize(await function(self))
+        # Here, where a failure becomes a status: the details are foreign objects, which may raise.
+        if "details" in check:
+            check["details"] = self._redactor.value(check["details"])
+        return check
 
     @contextmanager
     def _completing(self, call: Call) -> Iterator[None]:
@@ -430,7 +432,9 @@ class BaseProvider(ABC, Generic[ConfigT]):
         self._redactor.scrub(error)
         if seen_here:
             return
-        self.logger.error(
+        # A thing that is not there, a conflict: the other side is well, and said so.
+        log = self.logger.warning if _is_answer(error) else self.logger.error
+        log(
             "operation.failed",
             code=error.code,
             error=error.message,
@@ -445,6 +449,12 @@ class BaseProvider(ABC, Generic[ConfigT]):
     def _on_background_error(self, task: str, error: Exception) -> None:
         self._background_errors[task] = self._redactor.text(describe(error))
         self.logger.error("background.failed", task=task, exc_info=error)
+
+
+def _is_answer(error: ProviderError) -> bool:
+    """Whether it is what a healthy service answers, in sight of the request and not of who asks."""
+    status = error.status_code
+    return status is not None and not error.is_outage and status not in {401, 403, 429}
 
 
 def _milliseconds(call: Call) -> float:

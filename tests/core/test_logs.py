@@ -10,7 +10,16 @@ import pytest
 import structlog
 from core_doubles import Scripted, failing
 
-from aioproviders import ProviderError, configure_logging, trace_context
+from aioproviders import (
+    AuthenticationError,
+    ConflictError,
+    NotFoundError,
+    ProviderError,
+    RateLimitedError,
+    RequestError,
+    configure_logging,
+    trace_context,
+)
 from aioproviders.logs import ProviderLogger
 from aioproviders.redaction import Redactor
 
@@ -76,6 +85,27 @@ async def test_a_failed_call_is_logged_once():
         "non_retryable",
         1,
     )
+
+
+@pytest.mark.parametrize(
+    ("error", "level"),
+    [
+        (NotFoundError("no such thing", status_code=404), "warning"),
+        (ConflictError("it has changed", status_code=409), "warning"),
+        (RequestError("bad", status_code=422), "warning"),
+        (AuthenticationError("who?", status_code=401), "error"),
+        (AuthenticationError("not you", status_code=403), "error"),
+        (RateLimitedError("slow down", status_code=429), "error"),
+        (RequestError("broken", status_code=500), "error"),
+        (NotFoundError("no such thing"), "error"),
+    ],
+)
+async def test_the_answer_of_a_healthy_service_is_no_error_in_the_log(error, level):
+    """A thing that is not there, or a conflict, is a warning; a fault of the service or of ours is an error."""
+    logs = json_logs("warning")
+    with pytest.raises(ProviderError):
+        await Scripted(error, retry_attempts=1).read()
+    assert [(entry["event"], entry["level"]) for entry in logs()] == [("operation.failed", level)]
 
 
 async def test_the_breakers_changes_are_logged():
