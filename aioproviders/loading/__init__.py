@@ -12,9 +12,9 @@
 
 A file is read (`documents`), the chosen environment's overlay is merged into it and references such
 as ``${NAME}`` are put in (`interpolation`), each provider's table is validated with its driver's
-config class (`drafts`, in the words of `messages`), and what they say of one another is checked (`files`). All that is
-wrong is reported at once, a line per problem, and no line ever shows a value. `schema` describes the
-format for editors.
+config class (`drafts`, in the words of `messages`), and what they say of one another is checked
+(`files`). All that is wrong is reported at once, a line per problem, and no line ever shows a value.
+`schema` describes the format for editors.
 """
 
 from __future__ import annotations

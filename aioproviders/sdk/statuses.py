@@ -17,8 +17,10 @@ from aioproviders.errors import (
     RequestError,
 )
 
-__all__ = ["error_of_status", "retry_after"]
+__all__ = ["CREDENTIALS_REFUSED", "error_of_status", "retry_after"]
 
+CREDENTIALS_REFUSED = frozenset({401, 403})
+"""Answers that say that the credentials are missing, wrong or not enough."""
 _REFUSED = frozenset({408, 425, 429, 503})
 """Answers that say that the request was not acted upon."""
 _CLASSES: Mapping[int, type[ProviderError]] = {

@@ -13,10 +13,15 @@ from aioproviders.sdk.http.connector import Slots
 from aioproviders.sdk.http.wire_errors import maybe_sent
 
 _WRITE_SIZE = 65_536  # bytes handed to the socket under one write timeout
-# Bytes of a compressed body decoded at once where a limit is set. A bomb can exceed the limit by this times
-# what the coding makes of it: 1,032 for deflate, some 4 million for brotli.
-_PIECES = {"gzip": 256, "deflate": 256}
-_PIECE_OF_OTHERS = 16
+
+
+def piece_of(coding: str) -> int:
+    """Return how many bytes of a compressed body to decode at once where a limit is set.
+
+    A bomb can exceed the limit by this times what the coding makes of it: 1,032 for deflate, some 4
+    million for brotli.
+    """
+    return 256 if coding in {"gzip", "deflate"} else 16
 
 
 class ResponseTooLarge(httpx.RequestError):
@@ -155,7 +160,7 @@ class ResponseBody(httpx.AsyncByteStream):
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         """Yield what has come, piece by piece; raises the same as `read`."""
-        piece = None if self._limit is None or not self.coding else _PIECES.get(self.coding, _PIECE_OF_OTHERS)
+        piece = None if self._limit is None or not self.coding else piece_of(self.coding)
         total = 0
         while chunk := await self._received(self._response.content.readany()):
             total += len(chunk)

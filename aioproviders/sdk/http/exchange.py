@@ -12,7 +12,7 @@ import httpx
 
 from aioproviders.errors import ProviderTimeoutError, RequestError
 from aioproviders.sdk.http.answers import read_failure
-from aioproviders.sdk.http.bodies import too_large
+from aioproviders.sdk.http.bodies import piece_of, too_large
 from aioproviders.sdk.http.drafts import SAFE, Draft, origin
 from aioproviders.sdk.http.errors import error_of_answer, error_of_exception
 from aioproviders.sdk.http.oauth import TokenSource
@@ -24,9 +24,6 @@ _MOST_REDIRECTS = 10
 _CLOSE_SECONDS = 2.0
 _NOT_MODIFIED = 304
 _UNAUTHORIZED = 401
-# Bytes of a compressed body decoded at once, so that a bomb is noticed before it has grown large.
-_PIECES = {"gzip": 256, "deflate": 256}
-_PIECE_OF_OTHERS = 16
 
 
 class Exchange:
@@ -289,9 +286,7 @@ def _cut(response: httpx.Response) -> None:
     """Have a compressed body decoded in small pieces."""
     coding = response.headers.get("content-encoding", "").strip().lower()
     if coding not in {"", "identity"} and not isinstance(response.stream, _InPieces):
-        response.stream = _InPieces(
-            cast("httpx.AsyncByteStream", response.stream), _PIECES.get(coding, _PIECE_OF_OTHERS)
-        )
+        response.stream = _InPieces(cast("httpx.AsyncByteStream", response.stream), piece_of(coding))
 
 
 class _InPieces(httpx.AsyncByteStream):

@@ -12,10 +12,10 @@ from aioproviders.sdk.http.answers import read_failure
 from aioproviders.sdk.http.drafts import Draft
 from aioproviders.sdk.http.errors import error_of_answer
 from aioproviders.sdk.http.exchange import succeeded
+from aioproviders.sdk.statuses import CREDENTIALS_REFUSED
 
 __all__ = ["verdict"]
 
-_CREDENTIALS_REFUSED = frozenset({401, 403})
 _SERVER_ERROR = 500
 _NOT_IMPLEMENTED = 501  # what many a server says to HEAD
 
@@ -36,7 +36,7 @@ def verdict(
     if succeeded(response):
         return {"status": HealthStatus.HEALTHY, **seen}
     error = error_of_answer(read_failure(response, mask), str(draft)).message
-    if status in _CREDENTIALS_REFUSED:
+    if status in CREDENTIALS_REFUSED:
         return {"status": HealthStatus.DEGRADED, "error": f"reachable, but unauthorised: {error}", **seen}
     if any_answer and (status < _SERVER_ERROR or status == _NOT_IMPLEMENTED):
         return {"status": HealthStatus.HEALTHY, **seen}

@@ -18,11 +18,11 @@ from aioproviders.sdk.http.auth import basic
 from aioproviders.sdk.http.config import FIELD_VALUE, OAuth2Auth
 from aioproviders.sdk.http.drafts import Draft
 from aioproviders.sdk.http.errors import error_of_answer
+from aioproviders.sdk.statuses import CREDENTIALS_REFUSED
 
 __all__ = ["Token", "TokenSource", "ask_token"]
 
 # RFC 6749, 5.2.
-_REFUSED = frozenset({401, 403})
 _BAD_REQUEST = 400
 _REFUSALS = frozenset(
     {"invalid_client", "unauthorized_client", "invalid_grant", "access_denied"}
@@ -123,7 +123,7 @@ async def ask_token(
         answer = read_failure(response, mask)
         error = error_of_answer(answer, f"{draft} for a token", attach=False)  # the caller asked for another
         said = answer.data.get("error") if isinstance(answer.data, Mapping) else None
-        if answer.status in _REFUSED or (answer.status == _BAD_REQUEST and said in _REFUSALS):
+        if answer.status in CREDENTIALS_REFUSED or (answer.status == _BAD_REQUEST and said in _REFUSALS):
             raise AuthenticationError(error.message, status_code=answer.status)
         raise error
     except ProviderError as error:

@@ -56,10 +56,9 @@ from aioproviders.sdk.http.oauth import Token, TokenSource, ask_token
 from aioproviders.sdk.http.openapi import describe_service
 from aioproviders.sdk.http.pages import Pages, PagingStyle
 from aioproviders.sdk.http.streams import DECODERS, StreamKind
+from aioproviders.sdk.statuses import CREDENTIALS_REFUSED
 
 __all__ = ["HTTPSDKProvider"]
-
-_CREDENTIALS_REFUSED = frozenset({401, 403})
 
 
 _MOST_PAGES = 1000
@@ -327,7 +326,7 @@ class HTTPSDKProvider(SDKProvider[HTTPSDKConfig]):
         headers = {name: value for name, value in self._headers.items() if name not in own} | tried
         draft = draft_request(self._endpoints, headers, "GET", path, None, None, None)
         response = await self._ready().ask(draft, timeouts, as_drafted=True)
-        if response.status_code in _CREDENTIALS_REFUSED:
+        if response.status_code in CREDENTIALS_REFUSED:
             return False
         if succeeded(response):
             return True
