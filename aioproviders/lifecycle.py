@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 from collections.abc import Awaitable, Callable
 from enum import StrEnum
@@ -45,14 +46,16 @@ class Lifecycle:
 
     Attributes:
         state: Where the provider stands.
+        loop: The event loop it is ready in; None where it is not ready.
         begun: Whether an `initialize` was ever begun, so that there may be something to give back.
-        task_group: What background tasks run in; its owner sets it.
+        task_group: What background tasks run in; its owner's.
         in_flight: How many calls are under way.
         draining: Whether closing waits for calls in flight, whose own nested calls may go on.
     """
 
     def __init__(self, on_background_error: Callable[[str, Exception], None]) -> None:
         self.state = ProviderState.NEW
+        self.loop: asyncio.AbstractEventLoop | None = None
         self.begun = False
         self.task_group: TaskGroup | None = None
         self.in_flight = 0
@@ -68,8 +71,8 @@ class Lifecycle:
         self._background: set[anyio.CancelScope] = set()
         self._background_over: anyio.Event | None = None
 
-    def own(self, task_group: TaskGroup, prepare: Callable[[], Awaitable[None]]) -> None:
-        """Give the provider an owner, a registry.
+    def own(self, task_group: TaskGroup, prepare: Callable[[], Awaitable[None]] | None = None) -> None:
+        """Give the provider an owner: a registry, or an ``async with``.
 
         Args:
             task_group: What background tasks run in.
@@ -96,6 +99,13 @@ class Lifecycle:
         if self.state in (ProviderState.CLOSING, ProviderState.CLOSED):
             raise ProviderStateError(f"the provider is {self.state}", sent=False)
 
+    def refuse_other_loop(self) -> None:
+        """Raise `ProviderStateError` if it is ready, but in another event loop than the running one."""
+        if self.loop is not None and self.loop is not asyncio.get_running_loop():
+            raise ProviderStateError(
+                "the provider belongs to another event loop; make one per loop", sent=False
+            )
+
     async def start(self, initialize: Callable[[], Awaitable[Any]]) -> None:
         """Run `initialize` once, however many callers wait for it.
 
@@ -104,12 +114,13 @@ class Lifecycle:
 
         Raises:
             ProviderError: `initialize` failed.
-            ProviderStateError: The provider is closing or closed.
+            ProviderStateError: The provider is closing or closed, or ready in another event loop.
         """
         failed_before = self._failed_starts
         async with self._start_turn:
             self.refuse_if_closed()
             if self.state is ProviderState.READY:
+                self.refuse_other_loop()
                 return
             if self._start_error is not None and self._failed_starts != failed_before:
                 error = copy.copy(self._start_error)
@@ -124,6 +135,7 @@ class Lifecycle:
                     await initialize()
                 self.refuse_if_closed()
                 self.state = ProviderState.READY
+                self.loop = asyncio.get_running_loop()
             except ProviderError as error:
                 self._failed_starts += 1
                 self._start_error = error
@@ -163,6 +175,7 @@ class Lifecycle:
             return
         self._closed = anyio.Event()
         self.state = ProviderState.CLOSING
+        self.loop = None
         failures: list[ProviderError] = []
         try:
             # In a task of its own: a shield keeps anyio's cancellation off, not `asyncio.Task.cancel()`.

@@ -90,6 +90,14 @@ class ProviderLogger:
     def _log(self, level: str, event: str, args: tuple[Any, ...], values: dict[str, Any]) -> None:
         if not structlog.is_configured():
             return
+        try:
+            self._emit(level, event, args, values)
+        except Exception:  # noqa: BLE001 - sinks and processors are the application's and may raise anything
+            # The call that is logged has done its work, or has an error of its own to tell: a log
+            # that can't be written must not turn that into a failure. The event is dropped.
+            return
+
+    def _emit(self, level: str, event: str, args: tuple[Any, ...], values: dict[str, Any]) -> None:
         logger = self._current_logger()
         if (self._has_level and not logger.is_enabled_for(_LEVELS[level])) or is_silent():
             return

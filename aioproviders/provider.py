@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import typing
 from abc import ABC, abstractmethod
+from asyncio import get_running_loop
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -171,8 +172,8 @@ class BaseProvider(ABC, Generic[ConfigT]):
 
     async def __aenter__(self) -> Self:
         task_group = anyio.create_task_group()
+        self._lifecycle.own(task_group)
         await task_group.__aenter__()
-        self._lifecycle.task_group = task_group
         try:
             await self.initialize()
         except BaseException as error:
@@ -237,7 +238,7 @@ class BaseProvider(ABC, Generic[ConfigT]):
         slots = policy.limits.slots
         with self._call(op) as call:
             try:
-                if lifecycle.state is not ProviderState.READY:
+                if lifecycle.loop is not get_running_loop():
                     await self._make_ready(call)
                 lifecycle.enter()
                 try:
@@ -274,7 +275,7 @@ class BaseProvider(ABC, Generic[ConfigT]):
         lifecycle.enter()
         try:
             with call, self._completing(call):
-                if lifecycle.state is not ProviderState.READY:
+                if lifecycle.loop is not get_running_loop():
                     await self._make_ready(call)
                 if policy.limits.slots is not None and not call.is_within(self):
                     await acquire_slot(call, policy.limits.slots)
@@ -322,6 +323,7 @@ class BaseProvider(ABC, Generic[ConfigT]):
         if call.is_within(self, "initialize") or (self._lifecycle.draining and call.is_within(self)):
             return
         self._refuse()
+        self._lifecycle.refuse_other_loop()
         left = None if call.deadline is None else call.deadline - call.started
         with anyio.move_on_after(left) as scope:
             await self.initialize()
@@ -383,7 +385,7 @@ class BaseProvider(ABC, Generic[ConfigT]):
         with self._call(op) as call:
             self._lifecycle.enter()
             try:
-                if self._lifecycle.state is not ProviderState.READY:
+                if self._lifecycle.loop is not get_running_loop():
                     await self._make_ready(call)
                 body = partial(self._normalized, function)
                 check: HealthCheck = await execute(call, self._policies[op.name], self.logger, body)

@@ -11,6 +11,7 @@ from aioproviders import (
     HealthStatus,
     ProviderConfig,
     ProviderError,
+    ProviderRegistry,
     ProviderState,
     ProviderStateError,
     ProviderTimeoutError,
@@ -44,6 +45,52 @@ class Staged(Scripted):
 def is_idle(provider):
     lifecycle = provider._lifecycle
     return lifecycle.in_flight == 0 and not lifecycle._background and not lifecycle.draining
+
+
+# Owners.
+
+
+async def test_a_nested_async_with_is_refused_and_harms_nothing():
+    """A provider in ``async with`` can't be entered again; the first goes on, background tasks too."""
+    provider = Scripted()
+    async with provider:
+        provider.spawn(forever)
+        with pytest.raises(ProviderStateError, match="the provider has an owner already"):
+            await provider.__aenter__()
+        assert await provider.read() == "done"
+        assert len(provider._lifecycle._background) == 1
+    assert (provider.state, provider.cleaned) == (ProviderState.CLOSED, 1)
+    assert is_idle(provider)
+
+
+async def test_two_tasks_cannot_share_a_provider_by_async_with():
+    """The second is refused at once, also while the first is starting; the first is served to its end."""
+    provider = Staged()
+    served = []
+
+    async def first():
+        async with provider:
+            served.append(await provider.read())
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(first)
+        await anyio.wait_all_tasks_blocked()
+        with pytest.raises(ProviderStateError, match="owner"), anyio.fail_after(1):
+            await provider.__aenter__()
+        provider.may_start.set()
+    assert (served, provider.starts, provider.cleaned) == (["done"], 1, 1)
+
+
+async def test_a_registrys_provider_cannot_be_entered():
+    """An ``async with`` on a provider of a running registry is refused, and the registry keeps it."""
+    registry, provider = ProviderRegistry(), Scripted()
+    registry.register("it", provider)
+    async with registry:
+        with pytest.raises(ProviderStateError, match="owner"):
+            await provider.__aenter__()
+        assert await provider.read() == "done"
+        provider.spawn(forever)
+    assert (provider.state, provider.cleaned) == (ProviderState.CLOSED, 1)
 
 
 # Start.
@@ -448,6 +495,24 @@ async def test_cleanup_of_a_provider_that_never_started():
     provider = Scripted()
     await provider.cleanup()
     assert (provider.cleaned, provider.initialized, provider.state) == (0, 0, ProviderState.CLOSED)
+
+
+def test_a_provider_belongs_to_one_event_loop():
+    """Once started it is refused in another loop, in one clear line, and goes on in its own."""
+    provider = Scripted(["a"])
+    with asyncio.Runner() as one, asyncio.Runner() as other:
+        one.run(provider.initialize())
+        for use in (provider.read, provider.initialize, lambda: anext(provider.watch())):
+            with pytest.raises(ProviderStateError, match="belongs to another event loop; make one per loop"):
+                other.run(_awaited(use))
+        health = other.run(provider.health_check())
+        assert "belongs to another event loop" in health["error"]
+        assert one.run(provider.read()) == ["a"]
+        one.run(provider.cleanup())
+
+
+async def _awaited(function):
+    return await function()
 
 
 # async with.

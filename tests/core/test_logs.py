@@ -101,7 +101,7 @@ async def test_a_failed_call_is_logged_once():
     ],
 )
 async def test_the_answer_of_a_healthy_service_is_no_error_in_the_log(error, level):
-    """A thing that is not there, or a conflict, is a warning; a fault of the service or of ours is an error."""
+    """What is not there, or a conflict, is a warning; a fault of the service, or of ours, an error."""
     logs = json_logs("warning")
     with pytest.raises(ProviderError):
         await Scripted(error, retry_attempts=1).read()
@@ -233,6 +233,26 @@ def test_a_generic_bound_logger():
     )
     ProviderLogger("x").debug("hello")
     assert json.loads(stream.getvalue())["event"] == "hello"
+
+
+def broken(*_):
+    raise LookupError("processor")
+
+
+@pytest.mark.parametrize("broken_by", ["closed stream", "processor", "arguments"])
+async def test_a_log_that_cannot_be_written_fails_no_call(broken_by):
+    """A closed stream, a broken processor or wrong arguments cost the event, not the call."""
+    stream = io.StringIO()
+    configure_logging("json", "debug", stream=stream)
+    if broken_by == "closed stream":
+        stream.close()
+    elif broken_by == "processor":
+        structlog.configure(processors=[broken])
+    provider = Scripted("first", ConnectionError("x"), "second")
+    assert [await provider.read(), await provider.read()] == ["first", "second"]
+    provider.logger.info("odd %d", "no number")
+    await provider.cleanup()
+    assert (provider.attempts, provider.cleaned) == (3, 1)
 
 
 async def test_logging_from_threads():

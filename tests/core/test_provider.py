@@ -1,5 +1,6 @@
 """BaseProvider: config classes, health checks, what a failed call tells and logs."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Generic
 
@@ -186,6 +187,23 @@ async def test_health_survives_an_answer_that_explodes():
     assert (await check(Bomb(status="healthy")))["error"] == "RuntimeError: boom"
     found = await check({"status": "healthy", "client": Shy()})
     assert found["details"] == {"client": "<Shy that can't be printed>"}
+
+
+async def test_health_survives_details_that_explode():
+    """Details nested too deep to be read at once, and that raise when they are, make it an error."""
+
+    class Lazy(Mapping):
+        def __getitem__(self, key):
+            raise RuntimeError("no session")
+
+        def __iter__(self):
+            yield "x"
+
+        def __len__(self):
+            return 1
+
+    found = await check({"status": "healthy", "details": {"session": Lazy()}})
+    assert (found["status"], found["error"]) == (HealthStatus.ERROR, "RuntimeError: no session")
 
 
 async def test_health_is_retried():
