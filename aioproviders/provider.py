@@ -161,7 +161,7 @@ class BaseProvider(ABC, Generic[ConfigT]):
         self._lifecycle.spawn(function, args, name or str(getattr(function, "__name__", "background")))
 
     def conceal(self, *secrets: str) -> None:
-        """Mask `secrets` that the config does not hold, such as fetched tokens; the latest 64 of them."""
+        """Mask `secrets` that the config does not hold, such as fetched tokens; the latest 16 of them."""
         self._redactor.add(*secrets)
 
     def _make_rate_limiter(self) -> RateLimiter | None:
