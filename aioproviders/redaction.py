@@ -10,7 +10,7 @@ import base64
 import json
 import re
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, ValuesView
+from collections.abc import Callable, Iterable, Iterator, Mapping, ValuesView
 from collections.abc import Set as AbstractSet
 from dataclasses import fields, is_dataclass
 from datetime import date, time, timedelta
@@ -56,7 +56,9 @@ _PLAIN = (*_COUNTS, type(None))
 _MANY = (list, tuple, AbstractSet, deque, ValuesView)
 _SHORT = 4
 _DEEPEST = 12
-_MOST_PASSING = 64
+_MOST_ITEMS = 10_000
+_MOST_PASSING = 16
+_CUT = "…"
 
 
 def is_secret_key(key: object) -> bool:
@@ -90,31 +92,42 @@ class Redactor:
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         self._known = {secret for secret in secrets if secret.strip()}
-        self._passing: deque[str] = deque(maxlen=_MOST_PASSING)
-        self._pattern: re.Pattern[str] | None = None
-        self._learn()
+        forms = _longest_first(map(_forms, self._known))
+        self._pattern = re.compile("|".join(map(_exact, forms))) if forms else None
+        # Kept out of the pattern: compiling one anew for each fetched token costs time and memory.
+        self._passing: dict[str, set[str]] = {}
+        self._passing_first: tuple[str, ...] = ()
+        self._passing_then: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         return f"Redactor({len(self._known) + len(self._passing)} secrets)"
 
     def add(self, *secrets: str) -> None:
-        """Learn secrets that come and go, such as fetched tokens; the latest 64 are known."""
-        known = self._known.union(self._passing)
-        new = [secret for secret in dict.fromkeys(secrets) if secret.strip() and secret not in known]
-        if new:
-            self._passing.extend(new)
-            self._learn()
-
-    def _learn(self) -> None:
-        known = (*self._known, *self._passing)
-        # Longest first, so that a secret that contains another is masked whole.
-        forms = sorted({form for secret in known for form in _forms(secret)}, key=len, reverse=True)
-        self._pattern = re.compile("|".join(map(_exact, forms))) if forms else None
+        """Learn secrets that come and go, such as fetched tokens; the latest 16 are known."""
+        learnt = False
+        for secret in secrets:
+            if secret in self._passing:
+                self._passing[secret] = self._passing.pop(secret)  # now the latest
+            elif secret.strip() and secret not in self._known:
+                self._passing[secret] = _forms(secret)
+                learnt = True
+        if not learnt:
+            return
+        while len(self._passing) > _MOST_PASSING:
+            del self._passing[next(iter(self._passing))]
+        forms = _longest_first(self._passing.values())
+        # One that contains a secret of the config goes before that, to be masked whole.
+        self._passing_first = tuple(form for form in forms if self._pattern and self._pattern.search(form))
+        self._passing_then = tuple(form for form in forms if form not in self._passing_first)
 
     def text(self, text: str) -> str:
         """Return `text` with every secret masked."""
+        for form in self._passing_first:
+            text = _masked(form, text)
         if self._pattern is not None:
             text = self._pattern.sub(MASK, text)
+        for form in self._passing_then:
+            text = _masked(form, text)
         if "://" in text:
             text = _USERINFO.sub(MASK, text)
         if "=" in text:
@@ -125,27 +138,40 @@ class Redactor:
             text = _ASSIGNED.sub(rf"\1\2{MASK}", text)
         return _SCHEME.sub(rf"\1\2{MASK}", text)
 
-    def value(self, value: Any, *, _depth: int = 0) -> Any:
-        """Return a copy of `value` made of plain types, with every secret in it masked."""
+    def value(self, value: Any) -> Any:
+        """Return a copy of `value` made of plain types, with every secret in it masked.
+
+        It ends in "…" where `value` comes back to what it is in, is more than 12 levels deep, or has
+        more than 10,000 items in all.
+        """
+        return self._value(value, _Walk())
+
+    def _value(self, value: Any, walk: _Walk) -> Any:
         if isinstance(value, str):
             return self.text(str(value))
         if isinstance(value, _PLAIN):
             return value
-        if _depth >= _DEEPEST:
-            return "…"
+        if len(walk.path) >= _DEEPEST or id(value) in walk.path:
+            return _CUT
         fields = _fields(value)
-        if fields is not None:
-            return {self._key(key): self._entry(key, item, _depth + 1) for key, item in fields.items()}
-        if isinstance(value, _MANY):
-            return [self.value(item, _depth=_depth + 1) for item in value]
-        return MASK if isinstance(value, (SecretStr, SecretBytes)) else self.text(_plain_text(value))
+        if fields is None and not isinstance(value, _MANY):
+            return MASK if isinstance(value, (SecretStr, SecretBytes)) else self.text(_plain_text(value))
+        walk.path.append(id(value))
+        copy: Any
+        if fields is None:
+            copy = [self._value(item, walk) for item in walk.through(value, _CUT)]
+        else:
+            entries = walk.through(fields.items(), (_CUT, _CUT))
+            copy = {self._key(key): self._entry(key, item, walk) for key, item in entries}
+        walk.path.pop()
+        return copy
 
     def _key(self, key: Any) -> str:
         return self.text(key if isinstance(key, str) else _printed(str, key))
 
-    def _entry(self, key: Any, item: Any, depth: int) -> Any:
+    def _entry(self, key: Any, item: Any, walk: _Walk) -> Any:
         if not is_secret_key(key) or item is None or isinstance(item, bool):
-            return self.value(item, _depth=depth)
+            return self._value(item, walk)
         # A number may be a count or a limit (`max_tokens`).
         if isinstance(item, _COUNTS) and not _ITSELF.search(_words(key)):
             return item
@@ -202,6 +228,30 @@ class Redactor:
         error.args = tuple(self.text(item) if isinstance(item, str) else item for item in error.args)
         if hasattr(error, "__notes__"):
             error.__notes__ = [self.text(str(note)) for note in error.__notes__]
+
+
+class _Walk:
+    """Where a walk through a nested value is, and how far it may go on.
+
+    Attributes:
+        path: The ids of what it is inside of.
+        left: How many items it may still visit.
+    """
+
+    __slots__ = ("left", "path")
+
+    def __init__(self) -> None:
+        self.path: list[int] = []
+        self.left = _MOST_ITEMS
+
+    def through(self, items: Iterable[Any], end: Any) -> Iterator[Any]:
+        """Go through `items`; where it may not go on, `end` stands for the rest."""
+        for item in items:
+            if not self.left:
+                yield end
+                return
+            self.left -= 1
+            yield item
 
 
 def _query(found: re.Match[str]) -> str:
@@ -281,6 +331,15 @@ def _forms(secret: str) -> set[str]:
         encoded,
     }
     return forms | {repr(secret)[1:-1]}
+
+
+def _longest_first(forms: Iterable[set[str]]) -> list[str]:
+    # So that a secret that contains another is masked whole.
+    return sorted(set().union(*forms), key=len, reverse=True)
+
+
+def _masked(form: str, text: str) -> str:
+    return text.replace(form, MASK) if len(form) >= _SHORT else re.sub(_exact(form), MASK, text)
 
 
 def _exact(form: str) -> str:

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 import traceback
 from collections import deque, namedtuple
 from dataclasses import dataclass
@@ -234,12 +235,39 @@ def test_secrets_can_be_added():
 
 
 def test_secrets_that_come_and_go_are_bounded():
-    """Of fetched tokens the latest 64 are known, so that years of them fill no memory."""
+    """Of fetched tokens the latest 16 are known, so that years of them fill no memory."""
     redactor = Redactor(["from-config"])
     for number in range(100):
-        redactor.add(f"token-number-{number:03}")
-    assert repr(redactor) == "Redactor(65 secrets)"
-    assert redactor.text("from-config token-number-099") == f"{MASK} {MASK}"
+        redactor.add("in-steady-use", f"token-number-{number:03}")
+    assert repr(redactor) == "Redactor(17 secrets)"
+    shown = redactor.text("from-config in-steady-use token-number-099 token-number-085 token-number-084")
+    assert shown == f"{MASK} {MASK} {MASK} {MASK} token-number-084"
+
+
+def test_secrets_that_come_and_go_compile_nothing(monkeypatch):
+    """The pattern of the config's secrets is compiled once; fetched tokens need none."""
+    redactor = Redactor(["from-config"])
+    monkeypatch.setattr(re, "compile", None)
+    redactor.add("a/token")
+    assert redactor.text("from-config a%2Ftoken") == f"{MASK} {MASK}"
+
+
+@pytest.mark.parametrize(
+    ("known", "passing"),
+    [("abcdef", ["abcdefghi"]), ("abcdefghi", ["abcdef"]), ("unrelated", ["abcdef", "abcdefghi"])],
+)
+def test_longer_secrets_go_first_wherever_they_are_from(known, passing):
+    """A secret that contains another is masked whole, be it from the config or added."""
+    redactor = Redactor([known])
+    redactor.add(*passing)
+    assert redactor.text("abcdefghi") == MASK
+
+
+def test_short_secrets_that_come_and_go():
+    """They, too, are masked as words only."""
+    redactor = Redactor()
+    redactor.add("pin")
+    assert redactor.text("pin opinion") == f"{MASK} opinion"
 
 
 class Model(BaseModel):
@@ -323,7 +351,30 @@ def test_endless_structures_end():
     """A value that contains itself is cut off."""
     loop = []
     loop.append(loop)
-    assert "…" in repr(PLAIN.value(loop))
+    assert PLAIN.value(loop) == ["…"]
+
+
+def test_back_references_end_at_the_first_repeat():
+    """Children that know their parent cost no more than themselves."""
+    root = {}
+    root["nodes"] = [{"cluster": root, "number": number} for number in range(100)]
+    assert PLAIN.value(root)["nodes"] == [{"cluster": "…", "number": number} for number in range(100)]
+
+
+def test_what_is_shared_is_no_repeat():
+    """A value at two places that are not inside of each other is shown at both."""
+    shared = {"a": 1}
+    assert PLAIN.value([shared, shared]) == [shared, shared]
+
+
+def test_large_structures_are_cut_off():
+    """A value with millions of items, at one level or through many, is cut off after 10,000."""
+    cut = PLAIN.value({"rows": [1] * 20_000, "more": {"a": 1}})
+    assert cut == {"rows": [*[1] * 9_999, "…"], "…": "…"}
+    level = "leaf"
+    for _ in range(10):
+        level = [level] * 10
+    assert json.dumps(PLAIN.value(level)).count("leaf") < 10_000
 
 
 # What is secret in a config.
