@@ -401,7 +401,7 @@ class ProviderRegistry:
         """End sweeps, close `providers` and leave the task group; `error` is on its way out already."""
         assert self._task_group is not None and self._jobs is not None  # noqa: S101, PT018 - entered
         self._state = _State.CLOSING
-        self._jobs.cancel()
+        self._jobs.end()
         failures: dict[str, ProviderError] = {}
         try:
             failures = await stop(providers)

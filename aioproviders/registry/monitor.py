@@ -224,6 +224,9 @@ class Monitor:
     async def _sweep(self, probing: dict[str, anyio.Event]) -> None:
         try:
             await self._make_sweep(list(probing)).conduct(self._jobs, self._observe)
+        except Exception:
+            # Nobody waits for this but by the events; and the next sweep may do better.
+            self._logger.exception("monitor.sweep_failed", providers=list(probing))
         finally:
             # Those whose check did not come to an end, or who are gone.
             for name, event in probing.items():

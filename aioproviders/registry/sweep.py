@@ -113,7 +113,7 @@ class Sweep:
     Args:
         providers: The registry's providers; looked at when a provider's turn comes, so that a swapped
             one is asked in its new form.
-        names: Whom to ask, in the order of the report.
+        names: Whom to ask, in the order of the report; those that are gone are left out.
         deadline: Seconds for the whole; None leaves it to the providers' own timeouts.
         max_concurrency: Checks side by side, as long as they are not all stuck.
         stragglers: Checks (by their provider's id) that a sweep has given up and that have not ended
@@ -136,12 +136,14 @@ class Sweep:
             check_seconds("deadline", deadline)
         check_count("max_concurrency", max_concurrency)
         self._providers = providers
-        self._at_first = {name: providers[name] for name in names}
+        self._at_first = {name: providers[name] for name in names if name in providers}
         self._deadline = deadline
         self._max_concurrency = max_concurrency
         self._stragglers = set() if stragglers is None else stragglers
         self._on_check: Callable[[str, HealthCheck], None] | None = None
-        self._needs = {name: needed for name, needed in dependencies(providers, names).items() if needed}
+        self._needs = {
+            name: needed for name, needed in dependencies(providers, self._at_first).items() if needed
+        }
         self._dependants: dict[str, list[str]] = {}
         if self._needs:
             check_circles(self._needs)
@@ -149,7 +151,7 @@ class Sweep:
                 for other in needed:
                     self._dependants.setdefault(other, []).append(name)
         self._waiting = {name: len(set(needed)) for name, needed in self._needs.items()}
-        self._ready = deque(name for name in names if name not in self._needs)
+        self._ready = deque(name for name in self._at_first if name not in self._needs)
         self._checks: dict[str, HealthCheck] = {}
         self._begun: dict[str, float] = {}
         self._asked: dict[str, BaseProvider[Any]] = {}
@@ -187,12 +189,18 @@ class Sweep:
             self._frozen = True
             if job is not None and not await job.end(CANCEL_GRACE):
                 self._stragglers.update(map(id, self._asked.values()))
+        if job is not None and job.error is not None:
+            raise job.error
         if not self._limit.cancel_called and len(self._checks) < len(self._at_first):
             raise ProviderStateError("the registry was closed during the sweep", sent=False)
         self._conclude()
 
     async def stream(self, jobs: Jobs) -> AsyncGenerator[tuple[str, HealthCheck], None]:
-        """Conduct the sweep as a job of its own, and yield each check as soon as it is there."""
+        """Conduct the sweep as a job of its own, and yield each check as soon as it is there.
+
+        Raises:
+            ProviderStateError: The registry was closed before the first check was asked for.
+        """
         send, receive = anyio.create_memory_object_stream[tuple[str, HealthCheck]](inf)
 
         async def conduct() -> None:
@@ -206,6 +214,8 @@ class Sweep:
                     yield item
             finally:
                 await job.end(2 * CANCEL_GRACE)
+            if job.error is not None:
+                raise job.error
 
     def report(self) -> HealthReport:
         """Return what was found."""
