@@ -207,7 +207,7 @@ class Sweep:
             with send:
                 await self.conduct(jobs, lambda name, check: send.send_nowait((name, check)))
 
-        with receive:
+        with send, receive:
             job = jobs.start(conduct)
             try:
                 async for item in receive:
