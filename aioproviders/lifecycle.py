@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
 from enum import StrEnum
 from math import inf
 from typing import Any
@@ -17,6 +18,9 @@ from aioproviders.errors import ProviderError, ProviderStateError, ProviderTimeo
 from aioproviders.resilience import translate
 
 __all__ = ["Lifecycle", "ProviderState", "cancelled_from_outside"]
+
+# The background task that the code runs in, or was started from.
+_background_scope: ContextVar[anyio.CancelScope | None] = ContextVar("aioproviders_background", default=None)
 
 
 def cancelled_from_outside() -> bool:
@@ -68,8 +72,7 @@ class Lifecycle:
         self._start_error: ProviderError | None = None
         self._idle: anyio.Event | None = None
         self._closed: anyio.Event | None = None
-        self._background: set[anyio.CancelScope] = set()
-        self._background_over: anyio.Event | None = None
+        self._background: dict[anyio.CancelScope, anyio.Event] = {}
 
     def own(self, task_group: TaskGroup, prepare: Callable[[], Awaitable[None]] | None = None) -> None:
         """Give the provider an owner: a registry, or an ``async with``.
@@ -184,6 +187,10 @@ class Lifecycle:
         finally:
             self.state = ProviderState.CLOSED
             self._closed.set()
+            # The background task that has asked for this ends last.
+            own = _background_scope.get()
+            if own is not None and own in self._background:
+                own.cancel()
         for error in failures:
             raise error
 
@@ -235,11 +242,11 @@ class Lifecycle:
                 sent=False,
             )
         scope = anyio.CancelScope()
-        self._background.add(scope)
+        self._background[scope] = anyio.Event()
         try:
             self.task_group.start_soon(self._run_background, scope, function, args, name, name=name)
         except RuntimeError:
-            self._background.discard(scope)
+            del self._background[scope]
             raise ProviderStateError("the owner of the background tasks has ended", sent=False) from None
 
     async def _run_background(
@@ -249,6 +256,7 @@ class Lifecycle:
         args: tuple[Any, ...],
         name: str,
     ) -> None:
+        _background_scope.set(scope)
         try:
             with scope, outside_calls():
                 await function(*args)
@@ -259,14 +267,13 @@ class Lifecycle:
         except Exception as error:  # noqa: BLE001 - one provider's background failure must not end its neighbours
             self._on_background_error(name, error)
         finally:
-            self._background.discard(scope)
-            if not self._background and self._background_over is not None:
-                self._background_over.set()
+            self._background.pop(scope).set()
 
     async def end_background(self) -> None:
-        """Cancel the background tasks and wait until they have ended."""
-        if self._background:
-            self._background_over = anyio.Event()
-            for scope in self._background:
-                scope.cancel()
-            await self._background_over.wait()
+        """Cancel the background tasks and wait until they have ended; not the one this is called in."""
+        own = _background_scope.get()
+        others = [(scope, over) for scope, over in self._background.items() if scope is not own]
+        for scope, _ in others:
+            scope.cancel()
+        for _, over in others:
+            await over.wait()

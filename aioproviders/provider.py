@@ -365,16 +365,23 @@ class BaseProvider(ABC, Generic[ConfigT]):
     async def _initialize_or_undo(self, function: Callable[..., Any]) -> None:
         try:
             await function(self)
+            # Shielded, it may have outlived cleanup; what it has opened nobody else would close then.
+            self._lifecycle.refuse_if_closed()
         except BaseException:
-            op = self._operations["cleanup"]
-            with self._call(op), anyio.move_on_after(self._policies[op.name].timeout, shield=True):
-                try:
-                    await self._lifecycle.end_background()
-                    # The override itself: the provider is not closed, it may be started again.
-                    await type(self).cleanup.__wrapped__(self)  # type: ignore[attr-defined]  # set by functools.wraps
-                except Exception as error:  # noqa: BLE001 - what made initialize fail is what the caller must see
-                    self.logger.warning("provider.cleanup_failed", error=error)
+            # In a task of its own: a shield keeps anyio's cancellation off, not `asyncio.Task.cancel()`.
+            async with anyio.create_task_group() as task_group:
+                task_group.start_soon(self._undo_initialize)
             raise
+
+    async def _undo_initialize(self) -> None:
+        op = self._operations["cleanup"]
+        with self._call(op), anyio.move_on_after(self._policies[op.name].timeout, shield=True):
+            try:
+                await self._lifecycle.end_background()
+                # The override itself: the provider is not closed, it may be started again.
+                await type(self).cleanup.__wrapped__(self)  # type: ignore[attr-defined]  # set by functools.wraps
+            except Exception as error:  # noqa: BLE001 - what made initialize fail is what the caller must see
+                self.logger.warning("provider.cleanup_failed", error=error)
 
     async def _perform_cleanup(self, op: Operation, function: Callable[..., Any]) -> None:
         with self._call(op) as call:

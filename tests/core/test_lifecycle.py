@@ -185,6 +185,41 @@ async def test_initialize_is_retried_and_cleaned_up_after_each_failure():
     assert (provider.starts, provider.cleaned, provider.state) == (3, 2, ProviderState.READY)
 
 
+async def test_undoing_a_cancelled_start_survives_a_second_cancellation():
+    """`Task.cancel()` during the undoing waits until that is done."""
+    provider = Staged()
+    provider.may_close = anyio.Event()
+    task = asyncio.create_task(provider.initialize())
+    for _ in range(2):
+        await anyio.wait_all_tasks_blocked()
+        task.cancel()
+    await anyio.wait_all_tasks_blocked()
+    assert not task.done()
+    provider.may_close.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert (provider.cleaned, provider.state) == (1, ProviderState.NEW)
+
+
+async def test_what_initialize_opens_after_cleanup_is_given_back():
+    """A shielded initialize that outlives cleanup is cleaned up after, and its caller refused."""
+
+    class Late(Staged):
+        async def initialize(self):
+            with anyio.CancelScope(shield=True):
+                await super().initialize()
+
+    provider = Late(timeout_ms=50)
+    task = asyncio.create_task(provider.initialize())
+    await anyio.wait_all_tasks_blocked()
+    await provider.cleanup()
+    assert (provider.initialized, provider.cleaned, provider.state) == (0, 1, ProviderState.CLOSED)
+    provider.may_start.set()
+    with pytest.raises(ProviderError):
+        await task
+    assert (provider.initialized, provider.cleaned, provider.state) == (1, 2, ProviderState.CLOSED)
+
+
 async def test_a_failing_undo_does_not_hide_why_initialize_failed():
     """When the cleanup after a failed start fails too, the start's error comes out."""
 
@@ -652,6 +687,43 @@ async def test_background_tasks_are_cancelled_and_awaited_before_cleanup():
         provider.spawn(work)
         await anyio.wait_all_tasks_blocked()
     assert order == ["task", "cleanup"]
+
+
+@pytest.mark.parametrize("deeper", [False, True])
+async def test_cleanup_from_a_background_task_does_not_wait_for_that(deeper):
+    """A background task, or a task of its own, may close the provider; it is the last one to end."""
+    ended = []
+
+    async def other():
+        try:
+            await anyio.sleep_forever()
+        finally:
+            ended.append("other")
+
+    async def closing():
+        try:
+            await provider.read()
+            if deeper:
+                async with anyio.create_task_group() as group:
+                    group.start_soon(provider.cleanup)
+            else:
+                await provider.cleanup()
+            ended.append(provider.state)
+            await anyio.sleep_forever()
+        finally:
+            ended.append("closing")
+
+    provider = Scripted(timeout_ms=50_000)
+    with anyio.fail_after(5):
+        async with provider:
+            provider.spawn(other)
+            provider.spawn(closing)
+            await anyio.wait_all_tasks_blocked()
+            assert provider.state is ProviderState.CLOSED
+            assert is_idle(provider)
+    assert ended[0] == "other"
+    assert ended[-1] == "closing"
+    assert provider.cleaned == 1
 
 
 async def test_a_failing_background_task_degrades_health_and_harms_nothing():
