@@ -13,9 +13,7 @@ The first use initializes; nothing works once cleanup has begun.
 
 from __future__ import annotations
 
-import sys
 import typing
-import warnings
 from abc import ABC, abstractmethod
 from asyncio import get_running_loop
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
@@ -35,7 +33,7 @@ from aioproviders.errors import ProviderError, ProviderStateError, ProviderTimeo
 from aioproviders.health import HealthCheck, HealthStatus, normalize
 from aioproviders.lifecycle import Lifecycle, ProviderState
 from aioproviders.limits import CircuitBreaker, CircuitState, RateLimiter, RetryBudget
-from aioproviders.logs import ProviderLogger, is_silent
+from aioproviders.logs import ProviderLogger
 from aioproviders.operations import Kind, Operation, operation, operations_of, wrap_operations
 from aioproviders.redaction import Redactor, describe, secrets_in
 from aioproviders.resilience import Limits, Policy, acquire_slot, execute, next_item
@@ -108,15 +106,6 @@ class BaseProvider(ABC, Generic[ConfigT]):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name!r} {self.state}>"
-
-    def __del__(
-        self, warn: Callable[..., None] = warnings.warn, ends: Callable[[], bool] = sys.is_finalizing
-    ) -> None:
-        # What `__init__` did not get to make is not there; at the interpreter's end nothing may be.
-        lifecycle = vars(self).get("_lifecycle")
-        if ends() or lifecycle is None or lifecycle.state is not ProviderState.READY or is_silent():
-            return
-        warn(f"unclosed provider {self!r}", ResourceWarning, source=self)
 
     @property
     def name(self) -> str:
