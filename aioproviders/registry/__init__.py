@@ -280,8 +280,9 @@ class ProviderRegistry:
         The new one is built, started and asked for its health; only when it is ok does it take the
         old one's place. Then the old one's calls in flight end and it is closed; whoever still holds
         it gets a `ProviderStateError`. That goes for other providers that hold it, too: they had
-        better ask the registry each time. If anything fails, or on cancellation, the old one stays
-        and the new one is closed. One change is made at a time.
+        better ask the registry each time. If anything fails, or on cancellation, before the new one
+        has taken its place, the old one stays and the new one is closed; on cancellation after that,
+        the new one stays, and the old one is closed first. One change is made at a time.
 
         Returns:
             The new provider.
@@ -295,7 +296,7 @@ class ProviderRegistry:
         async with self._changing:
             self._open_jobs()
             fresh = type(self.get(name))(config)
-            await self._replace({name: fresh}, set())
+            await self._close_old(await self._swap({name: fresh}, set()))
         self.logger.info("provider.reconfigured", provider=name)
         return fresh
 
@@ -305,6 +306,8 @@ class ProviderRegistry:
         New and changed providers are tried out as in `reconfigure`, then take their places, and those
         that were replaced or are no longer in the file are closed. Unchanged ones and those that were
         registered by hand are left alone; one that was reconfigured goes back to the file's config.
+        Cancelled before the new ones have taken their places, it changes nothing; after that the
+        change stays, and the old ones are closed first.
 
         Returns:
             Which providers were added, replaced and removed.
@@ -327,15 +330,21 @@ class ProviderRegistry:
                 replaced=tuple(name for name in fresh if name in self._providers),
                 removed=tuple(name for name in self._providers if name in self._from_file - names),
             )
-            await self._replace(fresh, set(changes.removed))
+            old = await self._swap(fresh, set(changes.removed))
             self._from_file = names
+            await self._close_old(old)
         self.logger.info(
             "registry.reloaded", added=changes.added, replaced=changes.replaced, removed=changes.removed
         )
         return changes
 
-    async def _replace(self, fresh: dict[str, BaseProvider[Any]], gone: set[str]) -> None:
-        failures = await replace(self._providers, fresh, gone, self._own, self._open_jobs)
+    async def _swap(
+        self, fresh: dict[str, BaseProvider[Any]], gone: set[str]
+    ) -> dict[str, BaseProvider[Any]]:
+        return await replace(self._providers, fresh, gone, self._own, self._open_jobs)
+
+    async def _close_old(self, old: Providers) -> None:
+        failures = await stop(old)
         if failures:
             self.logger.warning("registry.old_provider_cleanup_failed", providers=list(failures))
 

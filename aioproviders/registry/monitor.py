@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from types import TracebackType
@@ -13,7 +14,7 @@ from typing import Any, Self
 import anyio
 
 from aioproviders.calls import outside_calls
-from aioproviders.errors import ConfigurationError, ProviderStateError
+from aioproviders.errors import ConfigurationError, ProviderNotFoundError, ProviderStateError
 from aioproviders.health import HealthCheck, HealthReport, aggregate
 from aioproviders.logs import ProviderLogger
 from aioproviders.provider import BaseProvider
@@ -93,7 +94,7 @@ class Monitor:
         self._jitter = jitter
         self._new_track = partial(Track, Thresholds(failure_threshold, recovery_threshold), history)
         self._tracks: dict[str, tuple[BaseProvider[Any], Track]] = {}
-        self._listeners: list[Listener] = []
+        self._listeners: dict[Listener, Job | None] = {}
         self._jobs: Jobs | None = None
         self._own_jobs: list[Job] = []
         self._closed = False
@@ -105,7 +106,7 @@ class Monitor:
             raise ProviderStateError("a monitor can be entered once", sent=False)
         self._jobs = self._open_jobs()
         for listener in self._listeners:
-            self._start(listener.run)
+            self._listeners[listener] = self._start(listener.run)
         self._start(self._watch)
         return self
 
@@ -129,12 +130,11 @@ class Monitor:
             A function that ends the subscription.
         """
         listener = Listener(callback, self._logger)
-        self._listeners.append(listener)
-        job = self._start(listener.run) if self._jobs is not None and not self._closed else None
+        runs = self._jobs is not None and not self._closed
+        self._listeners[listener] = self._start(listener.run) if runs else None
 
         def unsubscribe() -> None:
-            if listener in self._listeners:
-                self._listeners.remove(listener)
+            job = self._listeners.pop(listener, None)
             if job is not None:
                 job.scope.cancel()
 
@@ -172,30 +172,37 @@ class Monitor:
             ProviderNotFoundError: There is none of that name.
             ProviderStateError: The monitor is not running.
         """
-        return HealthCheck(**(await self._fresh([name], max_age))[name])
+        self._refresh([name], max_age)
+        return HealthCheck(**await self._last(name))
 
     async def report(self, *, max_age: float | None = None) -> HealthReport:
         """Return the last checks of all providers, in the way of `health`.
 
+        One that is removed while this waits is left out.
+
         Raises:
             ProviderStateError: The monitor is not running.
         """
-        return self._report_of(await self._fresh(list(self._providers), max_age))
+        names, found = list(self._providers), {}
+        self._refresh(names, max_age)
+        for name in names:
+            with suppress(ProviderNotFoundError):
+                found[name] = await self._last(name)
+        return self._report_of({name: check for name, check in found.items() if name in self._providers})
 
-    async def _fresh(self, names: list[str], max_age: float | None) -> dict[str, HealthCheck]:
+    def _refresh(self, names: list[str], max_age: float | None) -> None:
         oldest = time.monotonic() - (self._interval if max_age is None else max_age)
         self._refuse_if_closed()
         stale = [n for n in names if (track := self._track(n)).at < oldest and track.probing is None]
         if stale:
             self._probe(stale)
-        found: dict[str, HealthCheck] = {}
-        for name in names:
-            while (last := self._track(name).last) is None:
-                self._refuse_if_closed()
-                # The check that was under way may have been cancelled, or its provider swapped.
-                await (self._track(name).probing or self._probe([name])[name]).wait()
-            found[name] = last
-        return found
+
+    async def _last(self, name: str) -> HealthCheck:
+        while (last := self._track(name).last) is None:
+            self._refuse_if_closed()
+            # The check that was under way may have been cancelled, or its provider swapped.
+            await (self._track(name).probing or self._probe([name])[name]).wait()
+        return last
 
     def _probe(self, names: list[str]) -> dict[str, anyio.Event]:
         """Begin one sweep of `names`, of which none is being checked, in the background."""
@@ -234,14 +241,16 @@ class Monitor:
                     self._tracks[name][1].probing = None
                 event.set()
 
-    def _observe(self, name: str, check: HealthCheck) -> None:
+    def _observe(self, name: str, check: HealthCheck, asked: BaseProvider[Any]) -> None:
         if name not in self._providers:
             return
         track = self._track(name)
-        old = track.take(check, time.monotonic())
         if track.probing is not None:
             track.probing.set()
             track.probing = None
+        if self._providers[name] is not asked:
+            return  # what is true of the old one says nothing of its successor
+        old = track.take(check, time.monotonic())
         self._snapshot = None
         if old is None:
             return

@@ -31,8 +31,8 @@ async def replace(
     gone: set[str],
     own: Callable[[BaseProvider[Any], Providers], None],
     open_jobs: Callable[[], Jobs],
-) -> dict[str, ProviderError]:
-    """Put `fresh` into `providers` once they are known to work, take `gone` out, and close the old.
+) -> dict[str, BaseProvider[Any]]:
+    """Put `fresh` into `providers` once they are known to work, and take `gone` out.
 
     On any failure, and on cancellation, `providers` stays as it is and the new ones are closed.
 
@@ -44,7 +44,7 @@ async def replace(
         open_jobs: Returns the registry's jobs, or raises `ProviderStateError` where it is not open.
 
     Returns:
-        The error of each old provider whose cleanup failed.
+        The old providers, by name, which are to be closed.
 
     Raises:
         ConfigurationError: What somebody depends on would be missing or disabled.
@@ -72,7 +72,8 @@ async def replace(
     providers.update(fresh)
     for name in gone:
         del providers[name]
-    return await stop({name: old for name, old in before.items() if old is not None})
+    # Without a pause since the swap, so that a cancellation can't keep its caller from knowing of it.
+    return {name: old for name, old in before.items() if old is not None}
 
 
 async def _try_out(fresh: Providers, open_jobs: Callable[[], Jobs]) -> None:

@@ -19,7 +19,19 @@ from aioproviders.provider import BaseProvider
 from aioproviders.registry.jobs import Job, Jobs
 from aioproviders.registry.lifecycle import Providers, check_circles, dependencies
 
-__all__ = ["CANCEL_GRACE", "Sweep", "check_count", "check_known", "check_seconds", "is_number", "select"]
+__all__ = [
+    "CANCEL_GRACE",
+    "OnCheck",
+    "Sweep",
+    "check_count",
+    "check_known",
+    "check_seconds",
+    "is_number",
+    "select",
+]
+
+OnCheck = Callable[[str, HealthCheck, BaseProvider[Any]], None]
+"""Is handed a name, its check, and the provider that was asked, or would have been."""
 
 CANCEL_GRACE = 1.0
 """Seconds that a sweep waits for checks it has cancelled."""
@@ -140,7 +152,7 @@ class Sweep:
         self._deadline = deadline
         self._max_concurrency = max_concurrency
         self._stragglers = set() if stragglers is None else stragglers
-        self._on_check: Callable[[str, HealthCheck], None] | None = None
+        self._on_check: OnCheck | None = None
         self._needs = {
             name: needed for name, needed in dependencies(providers, self._at_first).items() if needed
         }
@@ -155,6 +167,7 @@ class Sweep:
         self._checks: dict[str, HealthCheck] = {}
         self._begun: dict[str, float] = {}
         self._asked: dict[str, BaseProvider[Any]] = {}
+        self._turned_to: dict[str, BaseProvider[Any]] = {}
         self._roots: dict[str, str] = {}
         self._workers = 0
         self._frozen = False
@@ -163,9 +176,7 @@ class Sweep:
         self._started_at = datetime.now(UTC)
         self._ended = self._started
 
-    async def conduct(
-        self, jobs: Jobs | None, on_check: Callable[[str, HealthCheck], None] | None = None
-    ) -> None:
+    async def conduct(self, jobs: Jobs | None, on_check: OnCheck | None = None) -> None:
         """Run the sweep to its end or its deadline; what has not finished by then is a ``timeout``.
 
         Each check is handed to `on_check` as soon as it is there.
@@ -205,7 +216,7 @@ class Sweep:
 
         async def conduct() -> None:
             with send:
-                await self.conduct(jobs, lambda name, check: send.send_nowait((name, check)))
+                await self.conduct(jobs, lambda name, check, _: send.send_nowait((name, check)))
 
         with send, receive:
             job = jobs.start(conduct)
@@ -248,7 +259,8 @@ class Sweep:
         while self._ready:
             name = self._ready.popleft()
             self._begun[name] = time.monotonic()
-            check = await self._ask(name, self._providers.get(name, self._at_first[name]))
+            self._turned_to[name] = provider = self._present(name)
+            check = await self._ask(name, provider)
             # What comes after the deadline, from one that did not heed its cancellation, is too late.
             if not self._frozen and not self._limit.cancel_called:
                 self._record(name, check)
@@ -276,7 +288,7 @@ class Sweep:
             name, check = found.pop()
             self._checks[name] = check
             if self._on_check is not None:
-                self._on_check(name, check)
+                self._on_check(name, check, self._turned_to.get(name) or self._present(name))
             for dependant in self._dependants.get(name, ()):
                 self._waiting[dependant] -= 1
                 if self._waiting[dependant]:
@@ -291,6 +303,9 @@ class Sweep:
                     found.append((dependant, _failed(HealthStatus.BLOCKED, why)))
         if len(self._checks) == len(self._at_first):
             self._all_done.set()
+
+    def _present(self, name: str) -> BaseProvider[Any]:
+        return self._providers.get(name, self._at_first[name])
 
     def _root_of_failure(self, name: str) -> str | None:
         """Return the first failed provider that `name` depends on, at whatever remove."""

@@ -1,6 +1,7 @@
 """The monitor: periodic sweeps, thresholds, listeners, history, snapshots, and the cache of checks."""
 
 import asyncio
+import json
 from contextlib import asynccontextmanager
 
 import anyio
@@ -8,7 +9,14 @@ import pytest
 import structlog
 from registry_doubles import Double, cancel_everywhere, config, double, filled
 
-from aioproviders import ConfigurationError, HealthStatus, ProviderNotFoundError, ProviderStateError
+from aioproviders import (
+    ConfigurationError,
+    HealthStatus,
+    ProviderFactory,
+    ProviderNotFoundError,
+    ProviderRegistry,
+    ProviderStateError,
+)
 from aioproviders.registry import HealthChange
 from aioproviders.registry import monitor as monitor_module
 from aioproviders.registry.listeners import Listener
@@ -473,3 +481,73 @@ async def test_readers_in_an_operation_do_not_make_the_probe_part_of_it():
         asking.monitor = monitor
         assert (await monitor.report()).ok
         assert (await asking.health_check())["status"] is H
+
+
+async def test_a_swapped_providers_check_is_not_its_successors():
+    """What the old one says after the swap is dropped, and whoever waits hears of the new one."""
+    a = double("a")
+    a.answer = {"status": "unhealthy"}
+    a.gates["health_check"] = anyio.Event()
+    async with watching(a, interval=1000, failure_threshold=1) as (registry, monitor):
+        await a.entered["health_check"].wait()
+        async with anyio.create_task_group() as task_group:
+            task_group.start_soon(registry.reconfigure, "a", config("a", timeout_ms=1234))
+            await until(lambda: registry.get("a") is not a)
+            task_group.start_soon(monitor.health, "a")
+            await asyncio.sleep(0)
+            a.gates["health_check"].set()
+        assert registry.get("a").probes == 2
+        assert [check["status"] for check in monitor.history("a")] == [H]
+        assert monitor.snapshot().checks["a"]["status"] is H
+
+
+async def test_unsubscribing_ends_the_listeners_task_however_early_it_subscribed():
+    """Nothing runs on for a callback that is not called any more."""
+    async with filled(double("a")) as registry:
+        monitor = registry.monitor(interval=1000)
+        early = [monitor.subscribe(print) for _ in range(3)]
+        async with monitor:
+            late = monitor.subscribe(print)
+            await monitor.health("a")
+            await anyio.wait_all_tasks_blocked()
+            tasks = len(asyncio.all_tasks())
+            for unsubscribe in (*early, late, late):
+                unsubscribe()
+            await anyio.wait_all_tasks_blocked()
+            assert len(asyncio.all_tasks()) == tasks - 4
+
+
+async def test_a_report_leaves_out_who_is_removed_while_it_waits(tmp_path):
+    """The others' checks are what was asked for."""
+    path = tmp_path / "providers.json"
+    gate = anyio.Event()
+
+    asked = []
+
+    class Slow(Double):
+        async def health_check(self):
+            asked.append(self.name)
+            await gate.wait()
+            return {"status": "healthy"}
+
+    def write(*names):
+        entry = {"type": "storage", "driver": "slow", "version": "1"}
+        path.write_text(json.dumps({"providers": dict.fromkeys(names, entry)}), encoding="utf-8")
+
+    async def report(monitor):
+        assert list((await monitor.report()).checks) == ["a", "c"]
+
+    write("a", "b", "c")
+    with ProviderFactory.temporary():
+        ProviderFactory.register_provider("storage", Slow, "slow")
+        async with (
+            ProviderRegistry.from_file(path) as registry,
+            registry.monitor(interval=1000) as monitor,
+            anyio.create_task_group() as task_group,
+        ):
+            task_group.start_soon(report, monitor)
+            await until(lambda: len(asked) == 3)
+            write("a", "c")
+            task_group.start_soon(registry.reload)
+            await until(lambda: "b" not in registry)
+            gate.set()

@@ -403,6 +403,22 @@ async def test_a_cancelled_reload_is_whole_or_not_at_all(write, native):
     assert not any(held())
 
 
+async def test_a_reload_cancelled_after_the_swap_is_remembered(write):
+    """The change stays, and the next reload sees the file as it was put into effect."""
+    async with ProviderRegistry.from_file(write(a="")) as registry:
+        old = registry.get("a")
+        old.gates = {"cleanup": anyio.Event()}
+        write(a="timeout_ms = 77", b="")
+        async with anyio.create_task_group() as task_group:
+            task_group.start_soon(registry.reload)
+            await old.entered["cleanup"].wait()
+            task_group.cancel_scope.cancel()
+            old.gates["cleanup"].set()
+        assert registry.names == ("a", "b")
+        write(a="timeout_ms = 77")
+        assert await registry.reload() == RegistryChanges((), (), ("b",))
+
+
 async def test_a_provider_registered_during_a_reload_is_not_overwritten(write):
     """Who came first has the name; the reload fails and leaves nothing open."""
     async with ProviderRegistry.from_file(write(a="")) as registry, anyio.create_task_group() as task_group:
