@@ -67,6 +67,8 @@ class ProviderError(Exception):
         reason: Why the call was given up; None while it has not been.
         status_code: The status the other side answered with, if it did.
         retry_after: Seconds the other side, or the circuit breaker, asks to wait.
+        outage: Whether the circuit breaker takes it for a sign that the other side is down; by default
+            what the status code says, or the class.
     """
 
     code: ClassVar[str] = "provider_error"
@@ -88,6 +90,7 @@ class ProviderError(Exception):
         reason: Reason | None = None,
         status_code: int | None = None,
         retry_after: float | None = None,
+        outage: bool | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -100,6 +103,7 @@ class ProviderError(Exception):
         self.reason = reason
         self.status_code = status_code
         self.retry_after = retry_after
+        self.outage = outage
 
     def __str__(self) -> str:
         where = ".".join(part for part in (self.provider, self.operation) if part)
@@ -112,6 +116,8 @@ class ProviderError(Exception):
     @property
     def is_outage(self) -> bool:
         """Whether the circuit breaker counts it: not for answers 4xx, nor for mistakes on this side."""
+        if self.outage is not None:
+            return self.outage
         if self.status_code is not None and 400 <= self.status_code < 500:  # noqa: PLR2004 - RFC 9110, 15.5
             return False
         return self.counts_as_outage
@@ -176,7 +182,10 @@ class RateLimitedError(ProviderError):
 
 
 class CircuitOpenError(ProviderError):
-    """Not tried, since the circuit breaker is open for another ``retry_after`` seconds."""
+    """Not tried, since the circuit breaker is open for another ``retry_after`` seconds.
+
+    ``retry_after`` is None while the breaker waits for its probe, as long as that may take.
+    """
 
     code = "circuit_open"
     counts_as_outage = False
@@ -225,6 +234,7 @@ class ErrorDetail(BaseModel):
     reason: Reason | None = None
     status_code: int | None = None
     retry_after: float | None = None
+    outage: bool | None = None
 
     @classmethod
     def from_error(cls, error: ProviderError) -> Self:

@@ -200,7 +200,7 @@ class CircuitBreaker:
         """Ask to be let through; returns a ticket, with which `leave` must follow.
 
         Raises:
-            CircuitOpenError: Not now; ``retry_after`` says when.
+            CircuitOpenError: Not now; ``retry_after`` says when, if it is known.
         """
         if self.state is CircuitState.CLOSED:
             return self._changes
@@ -210,7 +210,7 @@ class CircuitBreaker:
                 "the circuit breaker is open" if left > 0 else "the circuit breaker waits for its probe",
                 sent=False,
                 reason="circuit",
-                retry_after=max(left, 0.0),
+                retry_after=left if left > 0 else None,
             )
         if self.state is CircuitState.OPEN:
             self._change(CircuitState.HALF_OPEN)

@@ -36,6 +36,18 @@ __all__ = ["Limits", "Policy", "acquire_slot", "execute", "next_item", "translat
 
 Body = Callable[[], Awaitable[Any]]
 
+_MISTAKES = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    ImportError,
+    LookupError,
+    NameError,
+    NotImplementedError,
+    TypeError,
+    ValueError,
+)
+
 
 @dataclass(slots=True)
 class Limits:
@@ -192,7 +204,8 @@ def translate(exc: BaseException) -> ProviderError:
     """Return the `ProviderError` that stands for `exc`, itself if it is one; chaining is the caller's.
 
     A refused connection was surely not sent. A reset, an abort, a broken pipe and a time-out may
-    have been acted upon. All that is not a matter of connections is not worth a retry.
+    have been acted upon. All that is not a matter of connections is not worth a retry. A mistake in
+    the code (`TypeError`, `KeyError` …) is no sign that the other side is down.
     """
     if isinstance(exc, ProviderError):
         return exc
@@ -205,7 +218,20 @@ def translate(exc: BaseException) -> ProviderError:
         return ProviderUnavailableError(message)
     if isinstance(exc, TimeoutError):
         return ProviderTimeoutError(message)
-    return ProviderError(message, retryable=False)
+    return ProviderError(message, retryable=False, outage=False if _is_mistake(exc) else None)
+
+
+def _is_mistake(exc: BaseException) -> bool:
+    """Whether `exc` tells of a mistake in the code, or in its arguments, and not of the other side.
+
+    Only Python's own classes do: a vendor's that derive from them may tell of anything. Nor does text
+    that can't be decoded: it came from the other side.
+    """
+    return (
+        type(exc).__module__ == "builtins"
+        and isinstance(exc, _MISTAKES)
+        and not isinstance(exc, UnicodeError)
+    )
 
 
 def _may_retry(call: Call, policy: Policy, error: BaseException) -> bool:

@@ -24,6 +24,7 @@ FACTS = {
     "reason": "budget",
     "status_code": 503,
     "retry_after": 2.0,
+    "outage": False,
 }
 
 
@@ -122,10 +123,12 @@ def test_retryable(error, retryable):
         (errors.AuthenticationError("x"), False),
         (errors.ConfigurationError("x"), False),
         (errors.CircuitOpenError("x"), False),
+        (errors.ProviderError("x", outage=False), False),
+        (errors.RequestError("x", status_code=404, outage=True), True),
     ],
 )
 def test_what_counts_as_an_outage(error, outage):
-    """5xx, timeouts and lost connections count, 4xx and mistakes on this side don't."""
+    """5xx, timeouts and lost connections count, 4xx and mistakes don't; unless the error says otherwise."""
     assert error.is_outage is outage
 
 

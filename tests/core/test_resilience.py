@@ -521,6 +521,42 @@ def refused(**detail):
     return SDKResponse(success=False, latency_ms=0, request_id="1", **detail)
 
 
+class VendorError(ValueError):
+    """A vendor's own, whatever it derives from."""
+
+
+@pytest.mark.parametrize(
+    ("error", "state"),
+    [
+        (KeyError("b"), "closed"),
+        (TypeError("x"), "closed"),
+        (AttributeError("x"), "closed"),
+        (NameError("x"), "closed"),
+        (AssertionError("x"), "closed"),
+        (NotImplementedError("x"), "closed"),
+        (ExceptionGroup("", [ValueError("x")]), "closed"),
+        (VendorError("x"), "open"),
+        (RuntimeError("x"), "open"),
+        (OSError("x"), "open"),
+        (UnicodeDecodeError("utf-8", b"\xff", 0, 1, "x"), "open"),
+    ],
+)
+async def test_mistakes_in_the_code_open_no_breaker(error, state):
+    """Python's own errors for mistakes are no outage; foreign exceptions and unreadable text are."""
+    provider = Scripted(error, circuit_breaker={"minimum_calls": 1})
+    await failure(provider.read())
+    assert provider.breaker.state == state
+
+
+async def test_a_returned_mistake_of_an_inner_provider_opens_no_breaker():
+    """Where a mistake comes as data, in an inner provider's result, it still is no outage."""
+    inner = Requests(KeyError("b"))
+    outer = Requests(await inner.make_request("/"), circuit_breaker={"minimum_calls": 1})
+    result = await outer.make_request("/")
+    assert (result.success, result.error_detail.message) == (False, "KeyError: 'b'")
+    assert outer._policies["make_request"].limits.breaker.state == "closed"
+
+
 async def test_a_returned_failure_is_not_retried_but_counts_for_the_breaker():
     """What the method returned as a failure comes back as it is, and opens the breaker in the end."""
     provider = Requests(refused(), refused(), circuit_breaker={"minimum_calls": 2})
