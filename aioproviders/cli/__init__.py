@@ -31,6 +31,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code.
     """
     try:
+        return _main(list(sys.argv[1:] if argv is None else argv))
+    except KeyboardInterrupt:
+        # Before or after the command itself; what came while it ran is told by `guarded`.
+        sys.stderr.write("interrupted\n")
+        return 130
+
+
+def _main(arguments: list[str]) -> int:
+    try:
         # Imported only now: the rest of the library does without these packages, and starts faster.
         from aioproviders.cli.app import run  # noqa: PLC0415 - see above
         from aioproviders.cli.boundary import guarded  # noqa: PLC0415 - see above
@@ -39,8 +48,4 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         sys.stderr.write("error: the command line needs more packages: pip install 'aioproviders[cli]'\n")
         return 2
-    except KeyboardInterrupt:
-        sys.stderr.write("interrupted\n")
-        return 130
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    return guarded(lambda: run(arguments))
+    return guarded(lambda: run(arguments), json="--json" in arguments)

@@ -8,18 +8,21 @@ from importlib import metadata
 from pathlib import Path
 from typing import Annotated
 
-from cyclopts import App, CycloptsError, Parameter
-from cyclopts.types import NonNegativeInt, PositiveFloat, PositiveInt
+from cyclopts import App, CycloptsError, Parameter, UnusedCliTokensError
+from cyclopts.types import PositiveFloat, PositiveInt
+from cyclopts.validators import Number
 
-from aioproviders.cli.boundary import OK, USAGE
+from aioproviders.cli.boundary import OK, UsageError
 from aioproviders.cli.options import STANDARD_INPUT, Output, Request, Source
-from aioproviders.cli.output import complain, console_for
+from aioproviders.cli.output import console_for, one_line, write
 
 __all__ = ["run"]
 
 _SOURCE = Source()
 _OUTPUT = Output()
 _REQUEST = Request()
+_SEE_HELP = "See 'aioproviders --help'."
+_LAST_PORT = 65_535
 
 
 app = App(
@@ -31,20 +34,31 @@ app = App(
 
 
 def run(arguments: list[str]) -> int:
-    """Run the command that `arguments` say and return its exit code."""
+    """Run the command that `arguments` say and return its exit code.
+
+    Raises:
+        UsageError: There is no such command, or it takes no such arguments.
+    """
+    console = console_for(sys.stdout)
     try:
         command, bound, _ = app.parse_args(
             _prepared(arguments),
-            console=console_for(sys.stdout),
+            console=console,
             print_error=False,
             exit_on_error=False,
         )
+    except UnusedCliTokensError as error:
+        left_over = " ".join(error.unused_tokens or ())
+        raise UsageError(f"too many arguments: {left_over}. {_SEE_HELP}") from None
     except CycloptsError as error:
-        complain(f"{error} See 'aioproviders --help'.")
-        return USAGE
+        raise UsageError(f"{one_line(str(error))} {_SEE_HELP}") from None
+    # Only --help and --version draw on it, and the parser does not care whether that can be written.
+    console.begin_capture()
     code = command(*bound.args, **bound.kwargs)
-    # --help and --version are commands of the parser, without a code of ours.
-    return code if isinstance(code, int) else OK
+    if isinstance(code, int):
+        return code
+    write(console.end_capture())
+    return OK
 
 
 def _prepared(arguments: list[str]) -> list[str]:
@@ -187,7 +201,7 @@ def demo(  # noqa: D417 - likewise
     *,
     directory: Path = Path("aioproviders-demo"),
     serve: Annotated[bool, Parameter(negative="", show_default=False)] = False,
-    port: NonNegativeInt | None = None,
+    port: Annotated[int | None, Parameter(validator=Number(gte=0, lte=_LAST_PORT))] = None,
     output: Output = _OUTPUT,
 ) -> int:
     """Show health checks, requests, retries and a circuit breaker on a small service of its own.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from aioproviders.cli.boundary import FAILED, OK
+from aioproviders.cli.boundary import FAILED, OK, UsageError
 from aioproviders.cli.calling import Target, opened, read_data
 from aioproviders.cli.measuring import Measurement, measure
 from aioproviders.cli.options import Request, Source
@@ -52,15 +52,20 @@ def bench(  # noqa: PLR0913 - one argument an option
 
     async def work() -> None:
         limits: list[str] = []
+        misused = False
         async with opened(source, name, endpoint, parsed, request) as target:
             # What a start takes is not what a request takes.
             await target.provider.initialize()
             try:
                 await _with_progress(target, found, requests=requests, concurrency=concurrency)
+            except BaseExceptionGroup as group:
+                misused = group.subgroup(UsageError) is not None
+                raise
             finally:
                 limits = what_limited(target.provider.config, found, concurrency)
                 # Here and not after the end, so that it also is printed when that is an interruption.
-                _report(found, limits, name=name, endpoint=endpoint, requests=requests, json=json)
+                if not misused:
+                    _report(found, limits, name=name, endpoint=endpoint, requests=requests, json=json)
 
     anyio.run(work)
     return FAILED if found.errors else OK

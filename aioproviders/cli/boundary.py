@@ -9,10 +9,10 @@ import threading
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
-from aioproviders.cli.output import OutputClosedError, OutputError, complain
+from aioproviders.cli.output import OutputClosedError, OutputError, complain, one_line, print_document
 from aioproviders.errors import (
     ConfigurationError,
     ConfigurationWarning,
@@ -37,8 +37,13 @@ class UsageError(Exception):
     """The command line asks for what can't be; the text says what would be right."""
 
 
-def guarded(command: Callable[[], int]) -> int:
-    """Run `command` and return its exit code, whatever it raises (but `SystemExit`)."""
+def guarded(command: Callable[[], int], *, json: bool = False) -> int:
+    """Run `command` and return its exit code, whatever it raises (but `SystemExit`).
+
+    Args:
+        command: Prints its results.
+        json: Whether to print a failure as a JSON document too, for programs.
+    """
     debug = os.environ.get(DEBUG) == "1"
     terminated: list[int] = []
     with warnings.catch_warnings(), _terminable(terminated):
@@ -56,10 +61,10 @@ def guarded(command: Callable[[], int]) -> int:
                 raise
             if debug:
                 sys.stderr.write(Redactor().text("".join(traceback.format_exception(error))))
-            return _explain(error)
+            return _explain(error, json=json)
 
 
-def _explain(error: BaseException) -> int:
+def _explain(error: BaseException, *, json: bool) -> int:
     """Print what went wrong and return the exit code for it."""
     causes = list(_leaves(error))
     if any(isinstance(cause, OutputClosedError) for cause in causes):
@@ -68,19 +73,25 @@ def _explain(error: BaseException) -> int:
         complain("interrupted", label="")
         return INTERRUPTED
     code = FAILED
+    told: list[tuple[str, str]] = []
     for cause in causes:
         if isinstance(cause, (ConfigurationError, ProviderNotFoundError, UsageError)):
             code = USAGE
         if isinstance(cause, (ConfigurationError, UsageError)):
-            for line in str(cause).splitlines():
-                complain(line)
+            told += [("error: ", line) for line in str(cause).splitlines()]
         elif isinstance(cause, (OutputError, ProviderError)):
-            complain(str(cause))
+            told.append(("error: ", str(cause)))
         else:
-            complain(
-                Redactor().text(f"{type(cause).__name__}: {cause} (set {DEBUG}=1 to see where)"),
-                label="internal error: ",
-            )
+            text = f"{type(cause).__name__}: {cause} (set {DEBUG}=1 to see where)"
+            told.append(("internal error: ", Redactor().text(text)))
+    # Requests made at once fail alike.
+    told = list(dict.fromkeys(told))
+    for label, text in told:
+        complain(text, label=label)
+    if json and not any(isinstance(cause, OutputError) for cause in causes):
+        with suppress(OutputClosedError, OutputError):
+            text = "\n".join(one_line(text) for _, text in told)
+            print_document({"error": text, "exit_code": code}, compact=True)
     return code
 
 

@@ -24,11 +24,15 @@ from aioproviders.cli.output import (
     write,
     write_bytes,
 )
+from aioproviders.errors import ProviderError
+from aioproviders.factory import did_you_mean
 from aioproviders.redaction import MASK, Redactor, secrets_in
 from aioproviders.registry import ProviderRegistry
 from aioproviders.sdk import SDKProvider, SDKResponse
 
 __all__ = ["Target", "call", "opened", "read_data"]
+
+_MOST_NAMED = 20
 
 Requester = Callable[[], Awaitable[SDKResponse]]
 
@@ -81,12 +85,32 @@ async def opened(
     Raises:
         ConfigurationError: The file is wrong.
         ProviderNotFoundError: No such provider.
-        UsageError: It is no SDK provider, or can't do what the options ask for.
+        UsageError: It is no SDK provider, or can't do what the options ask for; so does the request
+            itself where it can't be made at all.
     """
     async with ProviderRegistry.from_file(source.config, environment=source.env, start=False) as registry:
+        if name not in registry and not did_you_mean(name, registry):
+            # Without a near one, all of them help.
+            raise UsageError(f"no provider {name!r}; {known_names(registry)}")
         provider = registry.get(name, SDKProvider)
         options = _options(provider, name, request, has_data=data is not None)
-        yield Target(provider, partial(provider.make_request, endpoint, data, **options))
+        make_request = partial(provider.make_request, endpoint, data, **options)
+
+        async def requested() -> SDKResponse:
+            response = await make_request()
+            _refuse_misuse(name, response)
+            return response
+
+        yield Target(provider, requested)
+
+
+def _refuse_misuse(name: str, response: SDKResponse) -> None:
+    """Raise `UsageError` for a request that could not be made at all: drivers say so with a `ValueError`."""
+    try:
+        response.raise_for_error()
+    except ProviderError as error:
+        if isinstance(error, ValueError):
+            raise UsageError(f"{name}: {error.message}") from None
 
 
 def _options(provider: SDKProvider[Any], name: str, request: Request, *, has_data: bool) -> dict[str, Any]:
@@ -108,6 +132,15 @@ def _options(provider: SDKProvider[Any], name: str, request: Request, *, has_dat
     if "method" in parameters and "method" not in options and not has_data:
         options["method"] = "GET"
     return options
+
+
+def known_names(registry: ProviderRegistry) -> str:
+    """Say which providers there are, in a few words."""
+    names = list(registry)
+    if not names:
+        return "the file has no providers that are enabled"
+    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+    return f"there {'is' if len(names) == 1 else 'are'} {', '.join(names[:_MOST_NAMED])}{more}"
 
 
 def _header(text: str) -> tuple[str, str]:
@@ -139,7 +172,10 @@ def read_data(data: str | None) -> Any:
     where = "DATA"
     try:
         if data == STANDARD_INPUT:
-            where, text = "standard input", sys.stdin.buffer.read().decode()
+            where = "standard input"
+            if sys.stdin is None:
+                raise UsageError(f"{where}: can't be read: it is closed")
+            text = sys.stdin.buffer.read().decode()
         elif data.startswith("@"):
             where = data[1:]
             text = Path(where).read_bytes().decode()

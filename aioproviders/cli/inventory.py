@@ -39,8 +39,9 @@ def list_all(source: Source, *, json: bool) -> int:
     show(rows)
     if broken:
         rows = table("BROKEN DRIVER", "WHY", wide="WHY")
-        for info in broken:
-            rows.add_row(_driver_name(info), one_line(info.error or ""))
+        # Each side of a clash says the same.
+        for name, why in dict.fromkeys((_driver_name(info), one_line(info.error or "")) for info in broken):
+            rows.add_row(name, why)
         show("", rows)
     return OK
 

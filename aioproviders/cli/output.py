@@ -76,6 +76,8 @@ def write_bytes(content: bytes) -> None:
 
 @contextmanager
 def _readable() -> Iterator[None]:
+    if sys.stdout is None:
+        raise OutputError("can't write to standard output: it is closed")
     try:
         yield
     except OSError as error:
@@ -131,6 +133,11 @@ def console_for(stream: TextIO) -> Console:
         def on_broken_pipe(self) -> None:
             _give_up_stdout()
             raise OutputClosedError
+
+        def end_capture(self) -> str:
+            # It writes an empty text to the file, which some devices refuse, too.
+            with _readable():
+                return super().end_capture()
 
     return OurConsole(file=stream, highlight=False, markup=False, emoji=False)
 

@@ -1,6 +1,8 @@
 """What the command line does with mistakes, and at its edges: one line each, never a traceback."""
 
+import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -14,6 +16,7 @@ from aioproviders import ProviderFactory
 from aioproviders.cli import boundary, main
 from aioproviders.cli.boundary import guarded
 from aioproviders.errors import ConfigurationError, ProviderUnavailableError
+from aioproviders.factory import DriverInfo
 
 GOOD = http_table("payments", "http://127.0.0.1:1", retry_attempts=1)
 
@@ -59,6 +62,16 @@ GOOD = http_table("payments", "http://127.0.0.1:1", retry_attempts=1)
         (["bench", "payments", "/", "-n", "many"], "-n"),
         (["bench", "payments", "/", "{bad"], "DATA: should be JSON"),
         (["demo", "--port", "-1"], "--port"),
+        (["demo", "--port", "99999"], "--port"),
+        (["demo", "--serve", "--port", "65536"], "--port"),
+        (["check", "b", "c"], "too many arguments: b c."),
+        (["call", "zebra", "/"], "no provider 'zebra'; there are payments, settings, package"),
+        (["call", "payments", "/get", "-X", "FOO"], "payments: method should be one of "),
+        (["call", "payments", "http://evil.example/x"], "payments: endpoint "),
+        (["call", "payments", "../x"], "payments: endpoint should have no '.' or '..'"),
+        (["call", "payments", "//x"], "payments: endpoint should begin with one slash"),
+        (["call", "payments", "/", "-H", "X: a\nb"], "payments: header X should be one line"),
+        (["bench", "payments", "../x", "-n", "3"], "payments: endpoint should have no '.' or '..'"),
     ],
 )
 def test_bad_usage_is_one_line_and_exit_code_2(arguments, said, providers, run):
@@ -79,6 +92,28 @@ def test_bad_usage_is_one_line_and_exit_code_2(arguments, said, providers, run):
     assert result.err.count("\n") == 1
     assert said in result.err
     assert result.err.startswith("error: ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["health", "-c", "missing.toml"], "missing.toml: does not exist"),
+        (["call", "paymants", "/"], "did you mean 'payments'?"),
+        (["call", "payments", "../x"], "endpoint should have no '.' or '..'"),
+        (["list", "--nope"], "--nope"),
+        (["bench", "payments", "/", "-n", "0"], "-n"),
+    ],
+)
+def test_with_json_a_failure_is_a_document(arguments, said, providers, run):
+    """With --json standard output always holds a document, and the error's line is there as well."""
+    providers(GOOD)
+
+    result = run(*arguments, "--json")
+
+    document = json.loads(result.out)
+    assert document["exit_code"] == result.code == 2
+    assert said in document["error"]
+    assert result.err == f"error: {document['error']}\n"
 
 
 def test_every_problem_of_a_file_is_a_line(providers, run):
@@ -296,6 +331,49 @@ def test_output_that_cannot_be_written_is_an_error(providers, tmp_path):
 
     assert done.returncode == 1
     assert done.stderr == "error: can't write to standard output: No space left on device\n"
+
+
+@pytest.mark.parametrize("arguments", [["list"], ["check"], ["schema"], ["--help"], ["health", "--json"]])
+@pytest.mark.parametrize(("redirection", "why"), [(">&-", "it is closed"), (">/dev/full", "No space left")])
+def test_every_command_tells_that_it_cannot_write(arguments, redirection, why, providers, tmp_path):
+    """Whatever should have been printed, one line says that and why it could not be."""
+    providers(GOOD)
+    command = shlex.join([sys.executable, "-m", "aioproviders", *arguments])
+
+    done = subprocess.run(
+        ["/bin/sh", "-c", f"{command} {redirection}"],
+        cwd=tmp_path,
+        env=environment(),
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: can't write to standard output: {why}")
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_closed_standard_input_is_no_data(providers, tmp_path):
+    """Without a standard input there is nothing to read from it, which is a mistake of usage."""
+    providers(GOOD)
+    command = shlex.join([sys.executable, "-m", "aioproviders", "call", "payments", "/", "-"])
+
+    done = subprocess.run(
+        ["/bin/sh", "-c", f"{command} <&-"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 2
+    assert done.stderr == "error: standard input: can't be read: it is closed\n"
+
+
+def test_a_clash_of_drivers_is_listed_once(providers, run, monkeypatch):
+    """Two packages that claim one driver's name are one broken driver."""
+    providers(GOOD)
+    rivals = [DriverInfo(None, "sdk.x", source, "m:C", "claimed by a and b") for source in ("a 1", "b 1")]
+    monkeypatch.setattr(ProviderFactory, "get_drivers", lambda load: rivals)
+
+    assert run("list").out.count("claimed by a and b") == 1
 
 
 @pytest.mark.parametrize("broken", [True, False])
