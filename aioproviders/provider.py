@@ -164,6 +164,13 @@ class BaseProvider(ABC, Generic[ConfigT]):
         """Mask `secrets` that the config does not hold, such as fetched tokens; the latest 16 of them."""
         self._redactor.add(*secrets)
 
+    def rebuilt(self, config: ProviderConfig) -> Self:
+        """Make another one like this with another config, as `ProviderRegistry.reconfigure` does.
+
+        A class whose constructor takes more than a config overrides it, and hands the rest on.
+        """
+        return type(self)(typing.cast("ConfigT", config))
+
     def _make_rate_limiter(self) -> RateLimiter | None:
         """Return the limiter of the provider's attempts; a kind whose config has a rate overrides it."""
         return None

@@ -17,6 +17,7 @@ from typing import Any, NoReturn, Self, TypeVar, overload
 import anyio
 from anyio.abc import TaskGroup
 
+from aioproviders.calls import current_call
 from aioproviders.config import ProviderConfig
 from aioproviders.errors import (
     ConfigurationError,
@@ -28,6 +29,7 @@ from aioproviders.health import HealthCheck, HealthReport
 from aioproviders.loading import ProviderSpec, read_providers
 from aioproviders.logs import ProviderLogger
 from aioproviders.provider import BaseProvider, ProviderState
+from aioproviders.redaction import Redactor, describe, secrets_in
 from aioproviders.registry.jobs import Jobs
 from aioproviders.registry.lifecycle import Providers, check_dependencies, start, start_dependencies, stop
 from aioproviders.registry.monitor import HealthChange, Monitor
@@ -75,6 +77,7 @@ class ProviderRegistry:
         self._from_file: set[str] = set()
         self._all_owned = False
         self._changing = anyio.Lock()
+        self._in_change: tuple[BaseProvider[Any], ...] = ()
         self.logger = ProviderLogger("ProviderRegistry")
 
     @classmethod
@@ -277,25 +280,29 @@ class ProviderRegistry:
     async def reconfigure(self, name: str, config: ProviderConfig) -> BaseProvider[Any]:
         """Replace a provider by one of the same class with another config.
 
-        The new one is built, started and asked for its health; only when it is ok does it take the
-        old one's place. Then the old one's calls in flight end and it is closed; whoever still holds
-        it gets a `ProviderStateError`. That goes for other providers that hold it, too: they had
-        better ask the registry each time. If anything fails, or on cancellation, before the new one
-        has taken its place, the old one stays and the new one is closed; on cancellation after that,
-        the new one stays, and the old one is closed first. One change is made at a time.
+        The new one is built (by `BaseProvider.rebuilt`), started and asked for its health; only when
+        it is ok does it take the old one's place. Then the old one's calls in flight end and it is
+        closed; whoever still holds it gets a `ProviderStateError`. That goes for other providers that
+        hold it, too: they had better ask the registry each time. If anything fails, or on
+        cancellation, before the new one has taken its place, the old one stays and the new one is
+        closed; on cancellation after that, the new one stays, and the old one is closed first. One
+        change is made at a time.
 
         Returns:
             The new provider.
 
         Raises:
-            ConfigurationError: `config` does not fit, or what it depends on is missing or disabled.
+            ConfigurationError: `config` does not fit, what it depends on is missing or disabled, or the
+                class takes more than a config and does not override `BaseProvider.rebuilt`.
             ProviderNotFoundError: There is none of that name.
-            ProviderStateError: The registry is not open.
+            ProviderStateError: The registry is not open, or a provider that is just being put in place
+                or closed calls this.
             ProviderError: The new provider can't start or is not well.
         """
+        self._refuse_within_change()
         async with self._changing:
             self._open_jobs()
-            fresh = type(self.get(name))(config)
+            fresh = _rebuild(self.get(name), config)
             await self._close_old(await self._swap({name: fresh}, set()))
         self.logger.info("provider.reconfigured", provider=name)
         return fresh
@@ -315,11 +322,12 @@ class ProviderRegistry:
         Raises:
             ConfigurationError: The file has errors, or takes away what others depend on; or the
                 registry was not made from a file.
-            ProviderStateError: The registry is not open.
+            ProviderStateError: As for `reconfigure`.
             ProviderError: A new provider can't start or is not well.
         """
         if self._source is None:
             raise ConfigurationError("this registry was not made from a file; use reconfigure()")
+        self._refuse_within_change()
         async with self._changing:
             self._open_jobs()
             specs = await self._read(*self._source)
@@ -341,12 +349,31 @@ class ProviderRegistry:
     async def _swap(
         self, fresh: dict[str, BaseProvider[Any]], gone: set[str]
     ) -> dict[str, BaseProvider[Any]]:
-        return await replace(self._providers, fresh, gone, self._own, self._open_jobs)
+        self._in_change = tuple(fresh.values())
+        try:
+            return await replace(self._providers, fresh, gone, self._own, self._open_jobs)
+        finally:
+            self._in_change = ()
 
     async def _close_old(self, old: Providers) -> None:
-        failures = await stop(old)
+        self._in_change = tuple(old.values())
+        try:
+            failures = await stop(old)
+        finally:
+            self._in_change = ()
         if failures:
             self.logger.warning("registry.old_provider_cleanup_failed", providers=list(failures))
+
+    def _refuse_within_change(self) -> None:
+        """Raise `ProviderStateError` in a call that the change under way waits for."""
+        call = current_call()
+        while call is not None:
+            if any(call.owner is provider for provider in self._in_change):
+                raise ProviderStateError(
+                    f"{call.provider!r} is just being put in place or closed, and can't change the registry",
+                    sent=False,
+                )
+            call = call.parent
 
     def _differs(self, spec: ProviderSpec) -> bool:
         current = self._providers.get(spec.name)
@@ -467,3 +494,14 @@ class ProviderRegistry:
     def _refuse(self) -> NoReturn:
         hint = ": enter it with 'async with' first" if self._state is _State.NEW else ""
         raise ProviderStateError(f"the registry is {self._state}{hint}", sent=False)
+
+
+def _rebuild(provider: BaseProvider[Any], config: ProviderConfig) -> BaseProvider[Any]:
+    try:
+        return provider.rebuilt(config)
+    except TypeError as error:
+        what = Redactor(secrets_in(config)).text(describe(error))
+        raise ConfigurationError(
+            f"{type(provider).__name__} can't be made anew from a config alone ({what}): "
+            "override its rebuilt() to hand on what else the constructor takes"
+        ) from error

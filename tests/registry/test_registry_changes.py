@@ -4,6 +4,7 @@ import asyncio
 from typing import ClassVar
 
 import anyio
+import httpx
 import pytest
 import structlog
 from pydantic import SecretStr
@@ -20,6 +21,7 @@ from aioproviders import (
     operation,
 )
 from aioproviders.registry import RegistryChanges
+from aioproviders.sdk.http import HTTPSDKConfig, HTTPSDKProvider
 
 
 class Settings(ProviderConfig):
@@ -238,6 +240,96 @@ async def test_configs_that_do_not_fit_are_refused():
                 await registry.reconfigure("a", bad)
         assert registry.get("a") is a
         assert a.state == "ready"
+
+
+class Needing(Double):
+    """Takes more than a config."""
+
+    def __init__(self, config: ProviderConfig, tool: object):
+        super().__init__(config)
+        self.tool = tool
+
+
+class Handing(Needing):
+    def rebuilt(self, config):
+        return type(self)(config, self.tool)
+
+
+async def test_what_a_provider_was_given_is_handed_on_by_its_hook():
+    """The new one has what the constructor of the old one was given."""
+    registry = filled(Handing(config("a"), tool := object()))
+    async with registry:
+        fresh = await registry.reconfigure("a", config("a", timeout_ms=77))
+        assert (fresh.tool, fresh.config.timeout_ms) == (tool, 77)
+
+
+async def test_a_class_that_needs_more_than_a_config_is_told_of_the_hook():
+    """One clear error names the class, the argument and what to override; the old one stays."""
+    registry = filled(old := Needing(config("a"), object()))
+    async with registry:
+        with pytest.raises(ConfigurationError, match=r"^Needing can't .*'tool'\): override its rebuilt\(\)"):
+            await registry.reconfigure("a", config("a", timeout_ms=77))
+        assert registry.get("a") is old
+        assert old.state == "ready"
+
+
+async def test_a_given_client_stays_with_a_reconfigured_http_provider():
+    """The new one asks through the same client, which is left open."""
+    seen = []
+
+    def answer(request):
+        seen.append(str(request.url))
+        return httpx.Response(200)
+
+    def settings(endpoint):
+        return HTTPSDKConfig(name="a", version="1", api_endpoint=endpoint, retry_attempts=1)
+
+    async with httpx.AsyncClient(transport=httpx.MockTransport(answer)) as client:
+        registry = ProviderRegistry()
+        registry.register("a", HTTPSDKProvider(settings("http://old.test"), client=client))
+        async with registry:
+            await registry.reconfigure("a", settings("http://new.test"))
+        assert not client.is_closed
+    assert seen
+    assert all(url.startswith("http://new.test") for url in seen)
+
+
+@pytest.mark.parametrize("step", ["initialize", "cleanup"])
+async def test_a_change_from_within_a_change_is_refused(step):
+    """A new one's start and an old one's cleanup can't wait for the change that waits for them."""
+    refused = []
+
+    class Changing(Double):
+        async def step(self, step):
+            if step == wanted and self.config.timeout_ms == ms:
+                with pytest.raises(
+                    ProviderStateError, match="'a' is just being put in place or closed"
+                ) as caught:
+                    await registry.reconfigure("a", config("a", timeout_ms=88))
+                refused.append(caught.value)
+
+    wanted, ms = step, {"initialize": 7777, "cleanup": 5000}[step]
+    registry = filled(double("a", Changing))
+    async with registry:
+        with anyio.fail_after(2):
+            await registry.reconfigure("a", config("a", timeout_ms=7777))
+        assert len(refused) == 1
+        assert (await registry.reconfigure("a", config("a", timeout_ms=99))).config.timeout_ms == 99
+
+
+async def test_an_operation_may_reconfigure_its_own_provider():
+    """No change is under way then, and its own call is not waited for."""
+
+    class Renewing(Double):
+        @operation
+        async def renew(self):
+            return await registry.reconfigure("a", config("a", timeout_ms=77))
+
+    registry = filled(old := double("a", Renewing))
+    async with registry:
+        with anyio.fail_after(2):
+            assert await old.renew() is registry.get("a")
+        assert old.state == "closed"
 
 
 async def test_a_provider_can_be_disabled_and_enabled_again():

@@ -11,7 +11,7 @@ import functools
 import importlib.metadata
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self, cast
 
 import anyio
 import anyio.to_thread
@@ -104,6 +104,12 @@ class HTTPSDKProvider(SDKProvider[HTTPSDKConfig]):
         self._headers = self._bare_headers | own | credentials
         self._key_header = (self.config.idempotency_header or "Idempotency-Key").lower()
         self._timeouts = {name: self._timeouts_of(policy.timeout) for name, policy in self._policies.items()}
+
+    def rebuilt(self, config: ProviderConfig) -> Self:
+        """Make another one like this with another config; a given client is handed on."""
+        if self._given is None:
+            return super().rebuilt(config)
+        return type(self)(cast("HTTPSDKConfig", config), client=self._given)
 
     async def initialize(self) -> None:
         """Make the client; connections are opened when they are needed.
