@@ -98,7 +98,8 @@ def health(  # noqa: D417, PLR0913 - the shared options are described in their c
     """Check the health of all providers at once; the exit code is 1 if any is not well.
 
     Args:
-        deadline: Seconds after which unfinished checks count as timed out.
+        deadline: Seconds after which unfinished checks count as timed out; by default 30, with
+            --watch the interval, but at least 5.
         tag: Check only providers with this tag; may be repeated.
         only: Check only this provider; may be repeated.
         exclude: Leave this provider out; may be repeated.
@@ -109,7 +110,7 @@ def health(  # noqa: D417, PLR0913 - the shared options are described in their c
     from aioproviders.cli import sweeping  # noqa: PLC0415 - only what is run is loaded
 
     selection = sweeping.Selection(
-        deadline=deadline,
+        deadline=deadline or sweeping.deadline_of(interval if watch else None),
         tags=tuple(tag) if tag else None,
         only=tuple(only) if only else None,
         exclude=tuple(exclude) if exclude else None,
@@ -182,7 +183,10 @@ def bench(  # noqa: D417, PLR0913 - likewise
 
 @app.command
 def check(*, source: Source = _SOURCE, output: Output = _OUTPUT) -> int:
-    """Validate a providers file without calling anything; the exit code is 2 if it is wrong."""
+    """Validate a providers file without calling anything; the exit code is 2 if it is wrong.
+
+    Without --env that is the file by itself and with each of its environments.
+    """
     from aioproviders.cli import inventory  # noqa: PLC0415 - only what is run is loaded
 
     return inventory.check(source, json=output.json)

@@ -9,7 +9,13 @@ from aioproviders.cli.options import DEFAULT_CONFIG, Source
 from aioproviders.cli.output import complain, one_line, plural, print_document, show, table, write
 from aioproviders.errors import ConfigurationError
 from aioproviders.factory import DriverInfo, ProviderFactory
-from aioproviders.loading import LoadedProviders, ProviderSpec, load_providers, providers_schema
+from aioproviders.loading import (
+    LoadedProviders,
+    ProviderSpec,
+    environments_of,
+    load_providers,
+    providers_schema,
+)
 
 __all__ = ["check", "list_all", "schema"]
 
@@ -78,38 +84,60 @@ def _driver_name(info: DriverInfo) -> str:
 
 
 def check(source: Source, *, json: bool) -> int:
-    """Validate a file; print its warnings and problems, a line each."""
+    """Validate a file, with each of its environments or with that asked for; print a line a finding."""
+    chosen = [source.env] if source.env is not None else [None, *environments_of(source.config)]
     problems: list[str] = []
     warnings: list[str] = []
-    providers = 0
-    try:
-        loaded = load_providers(source.config, environment=source.env)
-    except ConfigurationError as error:
-        problems = str(error).splitlines()
-    else:
-        providers, warnings = len(loaded.specs), list(loaded.warnings)
-        problems = [problem for spec in loaded.specs if (problem := _cannot_build(loaded, spec))]
+    providers: set[str] = set()
+    for environment in chosen:
+        names, wrong, noted = _checked(source, environment)
+        providers.update(names)
+        for found, more in ((problems, wrong), (warnings, noted)):
+            # What holds without the environment, too, is told once; else it is said where it holds.
+            known = set(found)
+            found += [_with(environment, line, source) for line in more if line not in known]
     for warning in warnings:
         complain(warning, label="warning: ")
     for problem in problems:
         complain(problem)
+    environments = [name for name in chosen if name is not None]
     if json:
         print_document(
             {
                 "file": source.config,
                 "environment": source.env,
+                "environments": environments,
                 "ok": not problems,
-                "providers": providers,
+                "providers": len(providers),
                 "problems": problems,
                 "warnings": warnings,
             }
         )
     elif not problems:
-        found = f"{plural(providers, 'provider')}" + (
-            f", {plural(len(warnings), 'warning')}" if warnings else ""
-        )
-        write(f"{source.config}: ok, {found}\n")
+        found = [plural(len(providers), "provider")]
+        if source.env is None and environments:
+            found.append(plural(len(environments), "environment"))
+        if warnings:
+            found.append(plural(len(warnings), "warning"))
+        write(f"{source.config}: ok, {', '.join(found)}\n")
     return USAGE if problems else OK
+
+
+def _checked(source: Source, environment: str | None) -> tuple[list[str], list[str], list[str]]:
+    """Return the names of the providers, what is wrong with them, and what they warn of."""
+    try:
+        loaded = load_providers(source.config, environment=environment)
+    except ConfigurationError as error:
+        return [], str(error).splitlines(), []
+    wrong = [problem for spec in loaded.specs if (problem := _cannot_build(loaded, spec))]
+    return [spec.name for spec in loaded.specs], wrong, list(loaded.warnings)
+
+
+def _with(environment: str | None, line: str, source: Source) -> str:
+    """Return `line` with the environment it holds in, unless that can be seen or was asked for."""
+    if environment is None or source.env is not None or f": environments.{environment}." in line:
+        return line
+    return f"{line} (in the environment {environment})"
 
 
 def _cannot_build(loaded: LoadedProviders, spec: ProviderSpec) -> str | None:

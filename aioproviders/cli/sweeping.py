@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import aclosing, nullcontext
+from contextlib import aclosing
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -24,6 +25,7 @@ from aioproviders.cli.output import (
 )
 from aioproviders.health import HealthCheck, HealthReport, HealthStatus, aggregate
 from aioproviders.registry import ProviderRegistry
+from aioproviders.registry.sweep import select
 
 if TYPE_CHECKING:
     from rich.console import Console, Group
@@ -31,13 +33,24 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-__all__ = ["Selection", "health_table", "summary", "sweep_once", "watch"]
+__all__ = ["Selection", "deadline_of", "health_table", "summary", "sweep_once", "watch"]
 
 
 _WIDEST = max(map(len, HealthStatus))
 _HEADING = 2
 """Lines."""
+_FEW = 3
+"""So many names are told."""
+_PATIENCE = 30.0
+_LEAST_PATIENCE = 5.0
 NOTHING = "nothing to check: no provider of the file fits --tag, --only and --exclude"
+EMPTY = "nothing to check: the file has no providers"
+
+
+def deadline_of(interval: float | None) -> float:
+    """Return the seconds for a sweep, where none are asked for; `interval` is that of a watch."""
+    # A check that hangs may not hold up the next sweep for long.
+    return _PATIENCE if interval is None else max(interval, _LEAST_PATIENCE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,17 +63,31 @@ class Selection:
     exclude: tuple[str, ...] | None = None
     max_concurrency: int | None = None
 
+    def names(self, registry: ProviderRegistry) -> list[str]:
+        """Return which they are, in the file's order.
+
+        Raises:
+            ProviderNotFoundError: An unknown name, or a tag nobody has.
+            UsageError: There are none.
+        """
+        if not len(registry):
+            raise UsageError(EMPTY)
+        providers = {name: registry.get(name) for name in registry}
+        found = select(providers, tags=self.tags, only=self.only, exclude=self.exclude)
+        if not found:
+            # "All of nothing is well" would hide a mistake from whoever relies on the exit code.
+            raise UsageError(NOTHING)
+        return found
+
     async def sweep(self, registry: ProviderRegistry) -> HealthReport:
         """Check them all.
 
         Raises:
-            UsageError: There are none.
+            ProviderNotFoundError: As `names`.
+            UsageError: Likewise.
         """
-        report = await registry.sweep(**self._given())
-        if not report.checks:
-            # "All of nothing is well" would hide a mistake from whoever relies on the exit code.
-            raise UsageError(NOTHING)
-        return report
+        self.names(registry)
+        return await registry.sweep(**self._given())
 
     def iter_health(self, registry: ProviderRegistry) -> AsyncGenerator[tuple[str, HealthCheck], None]:
         """Check them, and yield each as it is done."""
@@ -83,8 +110,38 @@ def sweep_once(source: Source, selection: Selection, *, json: bool) -> int:
 async def _sweep_once(source: Source, selection: Selection) -> HealthReport:
     waiting = console_for(sys.stderr)
     async with ProviderRegistry.from_file(source.config, environment=source.env, start=False) as registry:
-        with waiting.status("checking …") if waiting.is_terminal else nullcontext():
+        if not waiting.is_terminal:
             return await selection.sweep(registry)
+        return await _sweep_in_sight(registry, selection, waiting)
+
+
+async def _sweep_in_sight(registry: ProviderRegistry, selection: Selection, waiting: Console) -> HealthReport:
+    """Sweep, and tell meanwhile how many checks have finished; of an interrupted sweep show those."""
+    from rich.text import Text  # noqa: PLC0415 - loaded only where something is drawn
+
+    names = selection.names(registry)
+    checks: dict[str, HealthCheck] = {}
+    checked_at, begun = datetime.now(UTC), time.perf_counter()
+    complete = False
+    try:
+        with waiting.status(f"checking …  0 of {len(names)}") as status:
+            async with aclosing(selection.iter_health(registry)) as found:
+                async for name, check in found:
+                    checks[name] = check
+                    left = [other for other in names if other not in checks]
+                    waits = f": waiting for {one_line(', '.join(left))}" if len(left) <= _FEW else ""
+                    status.update(Text(f"checking …  {len(checks)} of {len(names)}{waits}"))
+        complete = True
+    finally:
+        checks = {name: checks[name] for name in names if name in checks}
+        if checks and not complete:
+            show(health_table(checks), "", summary(checks), f"{len(checks)} of {len(names)} had finished")
+    return HealthReport(
+        status=aggregate(check["status"] for check in checks.values()),
+        duration_ms=round((time.perf_counter() - begun) * 1000, 3),
+        checked_at=checked_at,
+        checks=checks,
+    )
 
 
 def watch(source: Source, selection: Selection, *, interval: float, json: bool) -> int:
@@ -141,25 +198,21 @@ class _Board:
     def __init__(self, console: Console, hint: str) -> None:
         self._console = console
         self._hint = hint
-        self._checks: dict[str, HealthCheck] = {}
+        self._checks: dict[str, HealthCheck | None] = {}
         self._pending = 0
         self._checked_at: datetime | None = None
         self._news = False
 
     async def sweep(self, registry: ProviderRegistry, selection: Selection) -> None:
         """Take answers in as they come, so that one that hangs hides no other."""
-        seen: dict[str, HealthCheck] = {}
+        self._checks = {name: self._checks.get(name) for name in selection.names(registry)}
         self._pending = len(self._checks)
+        self._news = True
         async with aclosing(selection.iter_health(registry)) as checks:
             async for name, check in checks:
-                seen[name] = self._checks[name] = check
-                self._pending = max(len(self._checks) - len(seen), 0)
+                self._checks[name] = check
+                self._pending -= 1
                 self._news = True
-        if not seen:
-            raise UsageError(NOTHING)
-        # In the file's order, and without what is gone.
-        self._checks = {name: seen[name] for name in registry if name in seen}
-        self._pending = 0
         self._checked_at = datetime.now().astimezone()
         self._news = True
 
@@ -182,7 +235,8 @@ class _Board:
         state = "" if self._checked_at is None else f"swept {self._checked_at:%H:%M:%S}; "
         if self._pending:
             state += f"checking, {self._pending} to go; "
-        below = [summary(self._checks), Text(state + self._hint, style="dim")]
+        known = {name: check for name, check in self._checks.items() if check is not None}
+        below = [summary(known) if known else Text("checking …"), Text(state + self._hint, style="dim")]
         room = max(self._console.height - len(below) - 2, _HEADING + 1)
         rows = health_table(self._checks)
         if len(self._console.render_lines(rows)) <= room:
@@ -191,21 +245,24 @@ class _Board:
         left_out = max(len(self._checks) - room, 0)
         shown = list(self._checks.items())
         if left_out:
-            shown = sorted(shown, key=lambda item: item[1]["status"].ok)[:room]
+            shown = sorted(shown, key=lambda item: item[1] is None or item[1]["status"].ok)[:room]
         rows = health_table(dict(shown))
         for column in rows.columns:
             column.no_wrap, column.overflow = True, "ellipsis"
         return Group(rows, Text(f"… and {left_out} more" if left_out else "", style="dim"), *below)
 
 
-def health_table(checks: Mapping[str, HealthCheck]) -> Table:
-    """Draw checks, a row each."""
+def health_table(checks: Mapping[str, HealthCheck | None]) -> Table:
+    """Draw checks, a row each; None is one that goes on."""
     from rich.text import Text  # noqa: PLC0415 - loaded only where something is drawn
 
     rows = table(
         "NAME", "STATUS", "LATENCY", "ATTEMPTS", "ERROR", right=("LATENCY", "ATTEMPTS"), wide="ERROR"
     )
     for name, check in checks.items():
+        if check is None:
+            rows.add_row(one_line(name), Text("checking", style="dim"), "-", "-", "")
+            continue
         status = check["status"]
         rows.add_row(
             one_line(name),

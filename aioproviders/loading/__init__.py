@@ -19,7 +19,20 @@ config class (`drafts`, in the words of `messages`), and what they say of one an
 
 from __future__ import annotations
 
-from aioproviders.loading.files import LoadedProviders, ProviderSpec, load_providers, read_providers
+from aioproviders.loading.files import (
+    LoadedProviders,
+    ProviderSpec,
+    environments_of,
+    load_providers,
+    read_providers,
+)
 from aioproviders.loading.schema import providers_schema
 
-__all__ = ["LoadedProviders", "ProviderSpec", "load_providers", "providers_schema", "read_providers"]
+__all__ = [
+    "LoadedProviders",
+    "ProviderSpec",
+    "environments_of",
+    "load_providers",
+    "providers_schema",
+    "read_providers",
+]

@@ -21,7 +21,7 @@ from aioproviders.loading.layers import Layers, layers_of
 from aioproviders.loading.problems import Problems, render
 from aioproviders.provider import BaseProvider, ProviderType
 
-__all__ = ["LoadedProviders", "ProviderSpec", "load_providers", "read_providers"]
+__all__ = ["LoadedProviders", "ProviderSpec", "environments_of", "load_providers", "read_providers"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +92,13 @@ def load_providers(
     if loaded is None:
         raise problems.error()
     return loaded
+
+
+def environments_of(path: str | os.PathLike[str]) -> list[str]:
+    """Return the names of a file's environments; none where it can't be read: `load_providers` says why."""
+    document = read_document(Path(path), Problems(os.fspath(path)))
+    environments = {} if document is None else document.get("environments", {})
+    return list(environments) if isinstance(environments, dict) else []
 
 
 async def read_providers(

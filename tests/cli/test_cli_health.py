@@ -4,12 +4,13 @@ import io
 import json
 import re
 import signal
+import socket
 
 import pytest
 from cli_processes import PATIENCE, http_table, session_members, start, until
 
 from aioproviders.cli.output import console_for
-from aioproviders.cli.sweeping import _Board
+from aioproviders.cli.sweeping import _Board, deadline_of
 from aioproviders.health import HealthCheck, HealthStatus
 
 DOWN = http_table("down", "http://127.0.0.1:1", retry_attempts=1)
@@ -228,6 +229,55 @@ def test_a_live_table_that_does_not_fit_shows_what_is_wrong_first(board):
     assert lines[2].startswith("bad ")
     assert "END" not in lines[2]
     assert any(re.fullmatch(r"… and 1\d more", line) for line in lines)
+
+
+@pytest.fixture
+def silent():
+    """The URL of a service that takes connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+
+
+def test_a_hanging_provider_does_not_hold_up_the_live_table(providers, terminal, shared_service, silent):
+    """All rows are there from the beginning, fill as checks end, and are refreshed though one hangs."""
+    providers(
+        http_table("hung", silent, timeout_ms=60_000)
+        + http_table("service", shared_service.url, retry_attempts=1)
+    )
+    screen = terminal("health", "--watch", "--interval", "0.2", "--deadline", "0.6")
+
+    screen.wait_for(r"hung +checking.*service +healthy.*1 healthy.*checking, 1 to go")
+    screen.wait_for(r"hung +timeout.*service +healthy.*1 timeout.*swept")
+    screen.wait_for(r"swept.*checking, 1 to go")
+
+    assert screen.interrupt()[0] == 130
+
+
+def test_an_interrupted_sweep_shows_what_has_finished(providers, terminal, shared_service, silent):
+    """Ctrl-C during a sweep on a terminal leaves the checks that have ended."""
+    providers(http_table("hung", silent, timeout_ms=60_000) + http_table("service", shared_service.url))
+    screen = terminal("health")
+
+    screen.wait_for("1 of 2: waiting for hung")
+    code, rest = screen.interrupt()
+
+    assert code == 130
+    assert re.search(r"service +healthy.*1 of 2 had finished.*interrupted", rest, re.DOTALL)
+
+
+@pytest.mark.parametrize(("interval", "deadline"), [(None, 30), (1, 5), (60, 60)])
+def test_every_sweep_has_an_end(interval, deadline):
+    """Without a deadline asked for, a sweep ends after 30 s, one of a watch after its interval or 5 s."""
+    assert deadline_of(interval) == deadline
+
+
+def test_a_file_without_providers_has_nothing_to_check(providers, run):
+    """An empty file is no matter of --tag, --only and --exclude, and is said to be empty."""
+    providers("[providers]\n")
+
+    result = run("health")
+
+    assert (result.code, result.err) == (2, "error: nothing to check: the file has no providers\n")
 
 
 def test_a_long_check_is_waited_for_in_sight(providers, terminal, shared_service):

@@ -2,6 +2,7 @@
 
 import json
 
+import pytest
 from cli_processes import http_table
 
 from aioproviders.errors import ConfigurationError
@@ -42,6 +43,90 @@ def test_check_as_a_document(providers, run):
     assert result.code == 2
     assert bad["ok"] is False
     assert bad["problems"] == [result.err.removeprefix("error: ").rstrip()]
+
+
+def test_check_takes_every_environment(providers, run):
+    """Each environment's own mistakes are told, each once and with the environment; --env takes that one."""
+    providers(
+        http_table("payments", "http://127.0.0.1:1", retry_attempts=0, client_certificate="c.pem")
+        + "[environments.staging.providers.payments]\ntimeout_msec = 5\n"
+        + '[environments.production.providers.payments]\ntransport = "pigeon"\n'
+    )
+    places = {
+        arguments: [line.split(": ")[2] for line in run("check", *arguments).err.splitlines()]
+        for arguments in [(), ("--env", "staging")]
+    }
+
+    base = "providers.payments.retry_attempts"
+    staging = "environments.staging.providers.payments.timeout_msec"
+    assert sorted(places[()]) == ["environments.production.providers.payments.transport", staging, base]
+    assert sorted(places["--env", "staging"]) == [staging, base]
+
+
+def test_check_says_in_which_environment_settings_clash(providers, run):
+    """What only comes of the base and an environment together names the environment."""
+    providers(
+        http_table("payments", "http://127.0.0.1:1", http2=True, transport="httpx")
+        + '[environments.staging.providers.payments]\ntransport = "aiohttp"\n'
+    )
+
+    result = run("check")
+
+    assert result.code == 2
+    assert result.err.startswith("error: providers.toml: providers.payments: http2 needs transport")
+    assert result.err.endswith(" (in the environment staging)\n")
+    assert run("check", "--env", "staging").err.endswith("HTTP/1.1 only\n")
+
+
+def test_check_counts_environments(providers, run):
+    """A good file's environments are counted, and listed with --json."""
+    providers(
+        http_table("payments", "http://127.0.0.1:1")
+        + "[environments.staging.providers.payments]\ntimeout_ms = 5\n"
+    )
+
+    assert run("check").out == "providers.toml: ok, 1 provider, 1 environment\n"
+    assert json.loads(run("check", "--json").out)["environments"] == ["staging"]
+
+
+@pytest.mark.parametrize(
+    ("table", "line"),
+    [
+        (
+            http_table(
+                "p", "http://h", api_key="canary", auth={"type": "basic", "username": "u", "password": "p"}
+            ),
+            "providers.p: api_key goes unused with auth of type basic: leave one of them out",
+        ),
+        (
+            '[providers.p]\ntype = "sdk"\ndriver = "python"\nversion = "*x"\npackage_name = "json"\n',
+            "or '*', not '*x'",
+        ),
+        (http_table("p", "https://"), "the name or address of a host after '://'"),
+        (http_table("p", "http"), "should be a URL that begins with http:// or https://"),
+    ],
+)
+def test_problems_do_not_mask_their_own_words(table, line, providers, run):
+    """What is said of a setting stays readable, though its words may be values of the file."""
+    providers(table)
+
+    result = run("check")
+
+    assert line in result.err
+    assert "***" not in result.err
+    assert "canary" not in result.err
+
+
+def test_a_misspelt_operation_is_told_with_the_rest(providers, run):
+    """A key of `operations` that names none is told at once, not only when all else is right."""
+    providers(http_table("p", "http://h", retry_attempts=0) + "[providers.p.operations.make_requst]\n")
+
+    lines = run("check").err.splitlines()
+
+    assert [line.split(": ")[2] for line in lines] == [
+        "providers.p.retry_attempts",
+        "providers.p.operations.make_requst",
+    ]
 
 
 def test_check_finds_what_only_the_provider_itself_refuses(providers, run, monkeypatch):
