@@ -34,6 +34,7 @@ from pydantic import (
     Json,
     SecretStr,
     Tag,
+    ValidationError,
     field_validator,
     model_validator,
 )
@@ -46,9 +47,10 @@ from aioproviders.loading import LoadedProviders, ProviderSpec, load_providers, 
 from aioproviders.loading import documents as documents_module
 from aioproviders.loading.interpolation import Interpolator
 from aioproviders.loading.layers import merge
-from aioproviders.loading.messages import Explainer
+from aioproviders.loading.messages import Explainer, _is_own, _secret_texts
 from aioproviders.loading.problems import Problems, look_up, render
 from aioproviders.provider import BaseProvider, ProviderType
+from aioproviders.sdk.http import HTTPSDKConfig
 
 CANARY = "hunter2-CANARY"
 NUMBER = 918273645
@@ -441,7 +443,7 @@ def test_problems_of_an_overlay_have_its_path(problems):
         "providers.a.timeout_ms: should be a whole number",
         "environments.prod.providers.a.retry_attempts: should be a whole number",
         "environments.prod.providers.a.pool.size: should be a whole number",
-        "providers.a.labels[0]: should be a string",
+        "providers.a.labels[0]: should be a string (write it in quotes)",
         "environments.prod.providers.b.version: is required",
     ]
 
@@ -712,7 +714,7 @@ def test_all_problems_come_at_once(problems):
         "providers.a.timeout_ms: should be a whole number",
         "providers.a.tags: should be an array",
         "providers.b.url: the environment variable UNSET is not set",
-        "providers.c.depends_on[3]: should be a string",
+        "providers.c.depends_on[3]: should be a string (write it in quotes)",
         "providers.c.depends_on[0]: should be the name of another provider of this file; did you mean 'a'?",
         "providers.c.depends_on[1]: should be the name of another provider of this file",
         "providers.c.depends_on[2]: a provider can't depend on itself",
@@ -928,6 +930,42 @@ def test_no_error_shows_any_value(field, data):
             assert "hunter2" not in text
             assert str(NUMBER) not in text
             assert "\n" not in text
+
+
+class Kept(Settings):
+    plain: SecretStr
+
+
+def test_secret_texts_are_found_by_name_and_by_field():
+    """A value is secret under a telling name, or in a field that keeps it so, however deep it stands."""
+
+    class Config(Settings):
+        port: int
+        inner: Kept | None = None
+        headers: Mapping[str, str | SecretStr] = {}
+
+    table = {
+        "port": 1,
+        "inner": {"plain": "one", "open": "x"},
+        "headers": {"A": "two"},
+        "api_key": "three",
+        "many": [{"password": "four", "user": "y"}],
+    }
+
+    assert sorted(_secret_texts(table, [Config])) == ["four", "one", "three", "two"]
+
+
+def test_only_this_package_s_own_errors_are_trusted():
+    """An error is this package's where its code raised it; one from below or from elsewhere is not."""
+    with pytest.raises(ValidationError) as own:
+        HTTPSDKConfig(name="n", version="1", api_endpoint="x://h")
+    with pytest.raises(ValueError, match="invalid literal") as foreign:
+        int("x")
+
+    assert _is_own(own.value.errors()[0]["ctx"]["error"])
+    assert not _is_own(foreign.value)
+    assert not _is_own(ValueError("never raised"))
+    assert not _is_own(None)
 
 
 def test_values_from_the_environment_are_masked(problems, factory):

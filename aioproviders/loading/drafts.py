@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeAlias
 
@@ -15,7 +15,7 @@ from aioproviders.errors import ConfigurationError, ConfigurationWarning, Provid
 from aioproviders.factory import ProviderFactory, did_you_mean
 from aioproviders.loading.interpolation import Interpolator
 from aioproviders.loading.layers import Layers
-from aioproviders.loading.messages import Explainer
+from aioproviders.loading.messages import A_STRING, IN_QUOTES, Explainer, is_number
 from aioproviders.loading.problems import KeyPath, Problems
 from aioproviders.operations import operations_of
 from aioproviders.provider import BaseProvider, ProviderType
@@ -73,7 +73,7 @@ class Draft:
             self._note(f"{required}should be one of {', '.join(ProviderType)}{near}", "type")
             return
         if driver is not None and not isinstance(driver, str):
-            self._note("should be a string", "driver")
+            self._note(f"{A_STRING}{IN_QUOTES if is_number(driver) else ''}", "driver")
             return
         self.type, self.driver = ProviderType(kind), driver
         try:
@@ -109,16 +109,11 @@ class Draft:
         try:
             config = config_class.model_validate(data)
         except ValidationError as error:
-            return None, list(explainer.explain(error))
+            return None, [*explainer.explain(error), *_strange(provider_class, data.get("operations"))]
         except Exception as error:  # noqa: BLE001 - a stranger's validator may raise anything
             said = explainer.foreign(f"{type(error).__name__}: {error}", data)
             return None, [((), f"{config_class.__name__} can't check it: {said}")]
-        known = operations_of(provider_class)
-        return config, [
-            (("operations", name), f"is no operation of the driver{did_you_mean(name, known)}")
-            for name in config.operations
-            if name not in known
-        ]
+        return config, list(_strange(provider_class, config.operations))
 
     def _is_blind(self, where: KeyPath) -> bool:
         """Whether a reference that was not resolved stands at `where`, in it or around it."""
@@ -140,6 +135,14 @@ class Draft:
             text = warning.removeprefix(f"{config.name}: ")
             if text not in conflicts:
                 yield explainer.foreign(text)
+
+
+def _strange(provider_class: ProviderClass, operations: object) -> Iterator[tuple[KeyPath, str]]:
+    """Yield the keys of a table ``operations`` that name none."""
+    known = operations_of(provider_class)
+    for name in operations if isinstance(operations, Mapping) else ():
+        if name not in known:
+            yield ("operations", name), f"is no operation of the driver{did_you_mean(name, known)}"
 
 
 @contextmanager

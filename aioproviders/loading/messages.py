@@ -1,7 +1,7 @@
 """Pydantic's errors in our words: what would be right, and never what was there.
 
 Only the types whose text pydantic makes from the schema keep it; all others get a fixed phrase, and
-what a validator's author wrote is masked.
+what a validator's author wrote is masked: secrets in this package's, every value in strangers'.
 """
 
 from __future__ import annotations
@@ -12,22 +12,25 @@ from dataclasses import dataclass
 from datetime import date, time, timedelta
 from typing import Any, get_args
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, SecretBytes, SecretStr, ValidationError
 
 from aioproviders.factory import did_you_mean
 from aioproviders.loading.problems import KeyPath, look_up
-from aioproviders.redaction import Redactor
+from aioproviders.redaction import Redactor, is_secret_key
 
-__all__ = ["Explainer"]
+__all__ = ["A_STRING", "IN_QUOTES", "Explainer", "is_number"]
 
 _LONGEST = 300
 _SHORT = 4
+
+A_STRING = "should be a string"
+IN_QUOTES = " (write it in quotes)"
 
 _PHRASES = {
     phrase: types.split()
     for phrase, types in {
         "is required": "missing",
-        "should be a string": "string_type string_unicode string_sub_type bytes_type bytes_invalid_encoding",
+        A_STRING: "string_type string_unicode string_sub_type bytes_type bytes_invalid_encoding",
         "should be a whole number": "int_type int_parsing int_from_float int_parsing_size",
         "should be a number": "float_type float_parsing decimal_type decimal_parsing fraction_type "
         "fraction_parsing complex_type complex_str_parsing",
@@ -85,16 +88,19 @@ class Explainer:
     def explain(self, error: ValidationError) -> Iterator[tuple[KeyPath, str]]:
         """Yield where and what each of pydantic's errors is, those at one place joined."""
         found: dict[KeyPath, dict[str, None]] = {}
-        # Without its input, and without its context, which can hold input too.
-        for item in error.errors(include_input=False, include_context=False, include_url=False):
+        # Of the context, which can hold input too, only who raised the error is looked at.
+        for item in error.errors(include_input=False, include_url=False):
             path = _place(item["loc"], self.data, missing=item["type"] == "missing")
-            found.setdefault(path, {})[self._phrase(item["type"], item["msg"], path)] = None
+            own = _is_own(item.get("ctx", {}).get("error"))
+            found.setdefault(path, {})[self._phrase(item["type"], item["msg"], path, own=own)] = None
         for path, phrases in found.items():
             yield path, ", or ".join(phrases)
 
-    def _phrase(self, kind: str, message: str, path: KeyPath) -> str:
+    def _phrase(self, kind: str, message: str, path: KeyPath, *, own: bool) -> str:
         if kind in _PHRASE:
-            return _PHRASE[kind]
+            here = look_up(self.data, path)[1]
+            unquoted = _PHRASE[kind] == A_STRING and is_number(here)
+            return f"{_PHRASE[kind]}{IN_QUOTES if unquoted else ''}"
         if kind == "extra_forbidden" and path:
             return f"is no known setting{did_you_mean(str(path[-1]), _settings(self.model, path[:-1]))}"
         here = look_up(self.data, path)[1]
@@ -104,7 +110,12 @@ class Explainer:
             return _one_line(_masked(f"should be of one of the kinds {message.rpartition(_TAGS)[2]}", narrow))
         if _FROM_SCHEMA.fullmatch(kind):
             return _one_line(_masked(_COUNTED.sub("", _SUBJECT.sub("", message)), narrow))
-        return self.foreign(_RAISED.sub("", message), here)
+        said = _RAISED.sub("", message)
+        if own:
+            # Our validators quote no secrets; masking all values would mask words of theirs.
+            secret = _secret_texts(self.data, [self.model])
+            return _one_line(_masked(said, [*self.inserted, *secret])) or "is not valid"
+        return self.foreign(said, here)
 
     def foreign(self, message: str, here: Any = None) -> str:
         """Return what a stranger's code says, on one line, with every value of the table masked.
@@ -115,6 +126,37 @@ class Explainer:
         """
         strings = (text for text in _scalars(self.data, numbers=False) if len(text) >= _SHORT)
         return _one_line(_masked(message, [*self.inserted, *_scalars(here), *strings])) or "is not valid"
+
+
+def _is_own(error: object) -> bool:
+    """Whether the code that raised `error` is this package's."""
+    frame = error.__traceback__ if isinstance(error, BaseException) else None
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    module = "" if frame is None else str(frame.tb_frame.f_globals.get("__name__", ""))
+    return module.partition(".")[0] == __name__.partition(".")[0]
+
+
+def _secret_texts(table: dict[str, Any], models: list[type[BaseModel]]) -> Iterator[str]:
+    """Yield what stands in a table under names that look secret, or in fields that are kept as secrets."""
+    for key, value in table.items():
+        annotations = [model.model_fields[key].annotation for model in models if key in model.model_fields]
+        if is_secret_key(key) or any(map(_holds_secret, annotations)):
+            yield from _scalars(value)
+        else:
+            inner = [model for annotation in annotations for model in _models(annotation)]
+            for item in value if isinstance(value, list) else [value]:
+                if isinstance(item, dict):
+                    yield from _secret_texts(item, inner)
+
+
+def _holds_secret(annotation: Any) -> bool:
+    return annotation in (SecretStr, SecretBytes) or any(map(_holds_secret, get_args(annotation)))
+
+
+def is_number(value: object) -> bool:
+    """Whether `value` is what YAML and TOML make of an unquoted number."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _masked(text: str, secrets: Iterable[str]) -> str:

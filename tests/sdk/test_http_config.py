@@ -30,8 +30,9 @@ def test_defaults_suit_most():
     [
         ({"api_endpoint": "ftp://x"}, "should be a URL that begins with http:// or https://"),
         ({"api_endpoint": "api.example.com"}, "should be a URL that begins with http:// or https://"),
-        ({"api_endpoint": "http://"}, "should be a URL that begins with"),
-        ({"api_endpoint": "http://h:65536/"}, "should be a URL that begins with"),
+        ({"api_endpoint": "http://"}, "the name or address of a host"),
+        ({"api_endpoint": "http://h:65536/"}, "a port from 1 to 65535"),
+        ({"api_endpoint": "http://a b"}, "the name or address of a host"),
         ({"api_endpoint": "http://h:canary/"}, "should be a URL such as https://host.example/path"),
         ({"api_endpoint": "http://h/?key=canary"}, "should have no query and no fragment"),
         ({"api_endpoint": "http://h/#canary"}, "should have no query and no fragment"),

@@ -21,6 +21,8 @@ FIELD_VALUE = re.compile(r"[\t\x20-\x7e]*")
 """What a header's value is made of (RFC 9110, 5.5, without the obsolete part)."""
 
 _LAST_PORT = 65_535
+# Names in any language, and addresses; no spaces, nor what stands for them.
+_HOST = re.compile(r"[\w.\-]+|[0-9A-Fa-f]*:[0-9A-Fa-f:.]+(?:%\w+)?")
 _HeaderName = Annotated[str, Field(pattern=r"^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$")]
 
 
@@ -193,8 +195,12 @@ def _url(
         url = httpx.URL(value)
     except httpx.InvalidURL:
         raise ValueError(f"{what}should be a URL such as https://host.example/path") from None
-    if url.scheme not in schemes or not url.host or not 0 < (url.port or 1) <= _LAST_PORT:
+    if url.scheme not in schemes:
         raise ValueError(
             f"{what}should be a URL that begins with {' or '.join(f'{s}://' for s in sorted(schemes))}"
         )
+    if not _HOST.fullmatch(url.host):
+        raise ValueError(f"{what}should be a URL with the name or address of a host after '://'")
+    if url.port is not None and not 0 < url.port <= _LAST_PORT:
+        raise ValueError(f"{what}should be a URL with a port from 1 to {_LAST_PORT}")
     return url
