@@ -166,6 +166,24 @@ def test_a_missing_extra_is_named():
     assert done.stderr == "error: the command line needs more packages: pip install 'aioproviders[cli]'\n"
 
 
+def test_an_interrupt_while_the_command_line_is_loaded_is_one_line():
+    """Ctrl-C during the imports ends like any other."""
+    program = (
+        "import builtins, signal, sys\n"
+        "from aioproviders.cli import main\n"
+        "plain = builtins.__import__\n"
+        "def loading(name, *rest):\n"
+        "    if name == 'cyclopts': signal.raise_signal(signal.SIGINT)\n"
+        "    return plain(name, *rest)\n"
+        "builtins.__import__ = loading\n"
+        "sys.exit(main(['list']))"
+    )
+
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "interrupted\n")
+
+
 def test_another_missing_module_is_no_missing_extra():
     """A module that is missing for another reason is not explained away."""
     without = (
