@@ -1,18 +1,65 @@
-"""Run the benchmarks named on the command line, or all of them, and print a table of ratios."""
+"""Run benchmarks: ``python -m benchmarks [NAME…] [--quick] [--output FOLDER]``."""
 
-import asyncio
+from __future__ import annotations
+
+import argparse
+import importlib
 import sys
+from pathlib import Path
 
-from benchmarks import calls, sweeps
+SUITES = {
+    "calls": "one call that does not fail",
+    "http": "requests of a server on this machine",
+    "sweeps": "health sweeps",
+    "startup": "imports, the command line, starting and closing",
+    "failures": "failing calls, a dead backend, cancellation",
+}
 
-BENCHMARKS = {"calls": calls.run, "sweeps": sweeps.run}
 
-unknown = set(sys.argv[1:]) - set(BENCHMARKS)
-if unknown:
-    print(f"no benchmark {', '.join(sorted(unknown))}; there are {', '.join(BENCHMARKS)}", file=sys.stderr)
-    sys.exit(2)
-for name in sys.argv[1:] or BENCHMARKS:
-    base, taken = asyncio.run(BENCHMARKS[name]())
-    print(f"\n{name:30} {'µs':>12} {'ratio':>7}")
-    for contender, seconds in taken.items():
-        print(f"{contender:30} {seconds * 1e6:12,.1f} {seconds / taken[base]:7.2f}")
+def main() -> None:
+    """Run what the command line asks for; exits with 2 where that can't be."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument(
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help="; ".join(f"{name}: {what}" for name, what in SUITES.items()) + "; all of them by default",
+    )
+    parser.add_argument("--quick", action="store_true", help="less of everything, under a minute in all")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        metavar="FOLDER",
+        help="where JSON and SVG go (benchmarks/results, with --quick its folder quick)",
+    )
+    arguments = parser.parse_args()
+    unknown = sorted(set(arguments.names) - set(SUITES))
+    if unknown:
+        parser.error(f"no benchmark {', '.join(unknown)}; there are {', '.join(SUITES)}")
+    results = Path(__file__).parent / "results"
+    folder: Path = arguments.output or (results / "quick" if arguments.quick else results)
+    try:
+        # Suites need peers, which are an extra of their own.
+        from rich.console import Console  # noqa: PLC0415 - likewise
+
+        from benchmarks import output  # noqa: PLC0415 - likewise
+
+        suites = [(name, importlib.import_module(f"benchmarks.{name}")) for name in arguments.names or SUITES]
+    except ModuleNotFoundError as missing:
+        sys.exit(f"{missing.name} is missing: pip install -e '.[all,bench]'")
+    folder.mkdir(parents=True, exist_ok=True)
+    console = Console()
+    for name, suite in suites:
+        tables = []
+        for table in suite.run(quick=arguments.quick):
+            output.print_table(table, console)
+            tables.append(table)
+        for path in (
+            output.write_json(name, tables, folder, quick=arguments.quick),
+            output.write_svg(name, tables, folder),
+        ):
+            console.print(f"wrote {path}", style="dim", highlight=False)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,11 +1,17 @@
 """One call that does not fail: the operation pipeline against the bare coroutine and tenacity."""
 
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
 import anyio
 import tenacity
 
 from aioproviders import BaseProvider, ProviderConfig, operation
 from aioproviders.limits import RateLimiter
-from benchmarks.rounds import compare
+from benchmarks.results import Table
+from benchmarks.rounds import seconds_per_run
 
 
 class Plain(BaseProvider):
@@ -51,8 +57,17 @@ async def timed() -> int:
         return await bare()
 
 
-async def run() -> tuple[str, dict[str, float]]:
-    """Measure; returns the contender to compare with, and seconds per call."""
+def run(*, quick: bool) -> Iterator[Table]:
+    """Measure; yields a table."""
+    yield Table(
+        "One call that does not fail",
+        "µs per call",
+        asyncio.run(_calls(quick=quick)),
+        base="tenacity's decorator",
+    )
+
+
+async def _calls(*, quick: bool) -> dict[str, list[float]]:
     everything = ProviderConfig(
         name="x", version="1", deadline_ms=60_000, max_concurrency=10, circuit_breaker={}
     )
@@ -61,7 +76,8 @@ async def run() -> tuple[str, dict[str, float]]:
             "the coroutine itself": bare,
             "anyio.fail_after": timed,
             "tenacity's decorator": decorated,
-            "an operation, defaults": plain.work,
-            "an operation, all limits on": limited.work,
+            "aioproviders, defaults": plain.work,
+            "aioproviders, everything on": limited.work,
         }
-        return "tenacity's decorator", await compare(contenders, 5000)
+        taken = await seconds_per_run(contenders, repeat=1000 if quick else 5000, rounds=5 if quick else 11)
+        return {name: [seconds * 1e6 for seconds in values] for name, values in taken.items()}

@@ -1,24 +1,54 @@
 """Interleaved rounds: each contender once a round, so that a noisy machine is noisy for all of them."""
 
+from __future__ import annotations
+
+import gc
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from statistics import median
 
-ROUNDS = 7
+__all__ = ["rounds_of", "seconds_per_run"]
 
 
-async def compare(contenders: Mapping[str, Callable[[], Awaitable[object]]], repeat: int) -> dict[str, float]:
-    """Return each contender's seconds per run, the median of the rounds.
+async def rounds_of(
+    contenders: Mapping[str, Callable[[], Awaitable[float]]], rounds: int
+) -> dict[str, list[float]]:
+    """Return what each contender measured of itself, a value for each round, after one round to warm up.
+
+    Args:
+        contenders: What measures, by name; each returns one value.
+        rounds: How many to keep.
+    """
+    taken: dict[str, list[float]] = {name: [] for name in contenders}
+    order = list(contenders)
+    for number in range(rounds + 1):
+        for name in order:
+            gc.collect()
+            value = await contenders[name]()
+            if number:
+                taken[name].append(value)
+        # Nobody always runs right after the same other one.
+        order = order[1:] + order[:1]
+    return taken
+
+
+async def seconds_per_run(
+    contenders: Mapping[str, Callable[[], Awaitable[object]]], *, repeat: int, rounds: int
+) -> dict[str, list[float]]:
+    """Return the seconds that one run of each contender takes, a value for each round.
 
     Args:
         contenders: What to run, by name.
-        repeat: Runs of each in one round.
+        repeat: Runs of each in one round, one after the other.
+        rounds: How many to keep.
     """
-    taken: dict[str, list[float]] = {name: [] for name in contenders}
-    for _ in range(ROUNDS):
-        for name, run in contenders.items():
+
+    def timed(run: Callable[[], Awaitable[object]]) -> Callable[[], Awaitable[float]]:
+        async def measure() -> float:
             begun = time.perf_counter()
             for _ in range(repeat):
                 await run()
-            taken[name].append((time.perf_counter() - begun) / repeat)
-    return {name: median(times) for name, times in taken.items()}
+            return (time.perf_counter() - begun) / repeat
+
+        return measure
+
+    return await rounds_of({name: timed(run) for name, run in contenders.items()}, rounds)

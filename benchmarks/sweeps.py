@@ -1,10 +1,14 @@
 """A health sweep of 10,000 providers against a bare gather of the same checks."""
 
+from __future__ import annotations
+
 import asyncio
+from collections.abc import Iterator
 
 from aioproviders import ProviderConfig, ProviderRegistry
 from benchmarks.calls import Plain
-from benchmarks.rounds import compare
+from benchmarks.results import Table
+from benchmarks.rounds import seconds_per_run
 
 PROVIDERS = 10_000
 
@@ -18,8 +22,13 @@ class Sleepy(Plain):
         return {"status": "healthy"}
 
 
-async def run() -> tuple[str, dict[str, float]]:
-    """Measure; returns the contender to compare with, and seconds per sweep."""
+def run(*, quick: bool) -> Iterator[Table]:
+    """Measure; yields a table."""
+    taken = asyncio.run(_sweeps(rounds=3 if quick else 7))
+    yield Table("A sweep of 10,000 checks of a millisecond", "seconds", taken, base="bare asyncio.gather")
+
+
+async def _sweeps(rounds: int) -> dict[str, list[float]]:
     registry = ProviderRegistry()
     providers = [Sleepy(ProviderConfig(name=f"p{number}", version="1")) for number in range(PROVIDERS)]
     for provider in providers:
@@ -29,4 +38,5 @@ async def run() -> tuple[str, dict[str, float]]:
         async def gathered() -> None:
             await asyncio.gather(*(Sleepy.health_check.__wrapped__(provider) for provider in providers))
 
-        return "bare gather", await compare({"bare gather": gathered, "registry.sweep": registry.sweep}, 1)
+        contenders = {"bare asyncio.gather": gathered, "aioproviders' sweep": registry.sweep}
+        return await seconds_per_run(contenders, repeat=1, rounds=rounds)
