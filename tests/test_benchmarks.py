@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 ROOT = Path(__file__).parent.parent
 
@@ -31,7 +31,7 @@ def test_what_a_run_leaves_behind(tmp_path) -> None:
     for row in table["rows"]:
         assert len(table["rounds"][row["contender"]]) > 1
         assert row["contender"] in done.stdout
-    assert ElementTree.parse(tmp_path / "calls.svg").getroot().tag.endswith("svg")
+    assert ET.parse(tmp_path / "calls.svg").getroot().tag.endswith("svg")
 
 
 def test_an_unknown_benchmark() -> None:
