@@ -7,6 +7,7 @@ fails when it is not.
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, assert_type
 
+from aioproviders import BaseProvder as _Misspelt  # type: ignore[attr-defined]  # noqa: F401 - is told
 from aioproviders import (
     BaseProvider,
     Call,
