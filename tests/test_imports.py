@@ -4,6 +4,8 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 FOREIGN = {
     "aiohttp",
     "anyio",
@@ -30,8 +32,7 @@ def loaded(program: str) -> set[str]:
     done = subprocess.run(
         [sys.executable, "-c", program + ending], capture_output=True, text=True, check=True
     )
-    (modules,) = done.stderr.splitlines()
-    return set(json.loads(modules))
+    return set(json.loads(done.stderr.splitlines()[-1]))
 
 
 def drivers(modules: set[str]) -> list[str]:
@@ -57,3 +58,39 @@ def test_all_names_load_no_driver():
 def test_what_programs_need_loads_the_core_alone():
     """Of foreign packages a program of providers in a registry loads only those the core stands on."""
     assert loaded(USEFUL) & FOREIGN <= {"anyio", "pydantic", "pydantic_core", "structlog", "tenacity"}
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["--version"], ["health", "--help"], ["health", "--nope"], ["halth"]]
+)
+def test_help_and_mistakes_load_the_parser_alone(arguments):
+    """What needs no provider needs nothing of the library: of foreign packages cyclopts is all."""
+    program = f"from aioproviders.cli import main; main({arguments})"
+    modules = loaded(program)
+    assert modules & FOREIGN == {"cyclopts"}
+    assert sorted(name for name in modules if name.startswith("aioproviders.")) == [
+        "aioproviders.cli",
+        "aioproviders.cli.app",
+        "aioproviders.cli.boundary",
+        "aioproviders.cli.options",
+        "aioproviders.cli.output",
+    ]
+
+
+def test_a_check_loads_the_drivers_of_its_file(tmp_path):
+    """`health` loads the drivers that its file names, and no other one's packages."""
+    (tmp_path / "providers.toml").write_text(
+        '[providers.settings]\ntype = "configuration"\ndriver = "environment"\nversion = "1"\n'
+    )
+    path = str(tmp_path / "providers.toml")
+    modules = loaded(f"from aioproviders.cli import main; assert main(['health', '-c', {path!r}]) == 0")
+    assert modules & FOREIGN <= {
+        "anyio",
+        "cyclopts",
+        "packaging",
+        "pydantic",
+        "pydantic_core",
+        "structlog",
+        "tenacity",
+    }
+    assert drivers(modules) == ["aioproviders.configuration.environment"]

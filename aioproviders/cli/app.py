@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import re
 import sys
-from importlib import metadata
+import warnings
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from types import FunctionType
 from typing import Annotated
 
 from cyclopts import App, CycloptsError, Parameter, UnusedCliTokensError
@@ -25,11 +28,17 @@ _SEE_HELP = "See 'aioproviders --help'."
 _LAST_PORT = 65_535
 
 
+def _version() -> str:
+    from importlib import metadata  # noqa: PLC0415 - for --version alone
+
+    return metadata.version("aioproviders")
+
+
 app = App(
     name="aioproviders",
     help="Providers from a file: their health, requests through them, and their latency.",
     help_format="plaintext",
-    version=lambda: metadata.version("aioproviders"),
+    version=_version,
 )
 
 
@@ -52,13 +61,22 @@ def run(arguments: list[str]) -> int:
         raise UsageError(f"too many arguments: {left_over}. {_SEE_HELP}") from None
     except CycloptsError as error:
         raise UsageError(f"{one_line(str(error))} {_SEE_HELP}") from None
+    if isinstance(command, FunctionType):
+        return _run_quietly(partial(command, *bound.args, **bound.kwargs))
     # Only --help and --version draw on it, and the parser does not care whether that can be written.
-    console.begin_capture()
-    code = command(*bound.args, **bound.kwargs)
-    if isinstance(code, int):
-        return code
-    write(console.end_capture())
+    with console.capture() as captured:
+        command(*bound.args, **bound.kwargs)
+    write(captured.get())
     return OK
+
+
+def _run_quietly(command: Callable[[], int]) -> int:
+    from aioproviders.errors import ConfigurationWarning  # noqa: PLC0415 - only what is run is loaded
+
+    with warnings.catch_warnings():
+        # `check` prints them; elsewhere they would stand between the results.
+        warnings.simplefilter("ignore", ConfigurationWarning)
+        return command()
 
 
 def _prepared(arguments: list[str]) -> list[str]:

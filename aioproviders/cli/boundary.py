@@ -6,21 +6,11 @@ import os
 import signal
 import sys
 import threading
-import traceback
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
 from aioproviders.cli.output import OutputClosedError, OutputError, complain, one_line, print_document
-from aioproviders.errors import (
-    ConfigurationError,
-    ConfigurationWarning,
-    ProviderError,
-    ProviderNotFoundError,
-)
-from aioproviders.logs import configure_logging
-from aioproviders.redaction import Redactor
 
 __all__ = ["FAILED", "INTERRUPTED", "OK", "TERMINATED", "USAGE", "UsageError", "guarded"]
 
@@ -46,10 +36,10 @@ def guarded(command: Callable[[], int], *, json: bool = False) -> int:
     """
     debug = os.environ.get(DEBUG) == "1"
     terminated: list[int] = []
-    with warnings.catch_warnings(), _terminable(terminated):
-        # `check` prints them; elsewhere they would stand between the results.
-        warnings.simplefilter("ignore", ConfigurationWarning)
+    with _terminable(terminated):
         if debug:
+            from aioproviders.logs import configure_logging  # noqa: PLC0415 - as in `_told`
+
             configure_logging("console", "debug")
         try:
             return command()
@@ -60,7 +50,7 @@ def guarded(command: Callable[[], int], *, json: bool = False) -> int:
             if isinstance(error, (SystemExit, GeneratorExit)):
                 raise
             if debug:
-                sys.stderr.write(Redactor().text("".join(traceback.format_exception(error))))
+                _print_traceback(error)
             return _explain(error, json=json)
 
 
@@ -75,15 +65,15 @@ def _explain(error: BaseException, *, json: bool) -> int:
     code = FAILED
     told: list[tuple[str, str]] = []
     for cause in causes:
-        if isinstance(cause, (ConfigurationError, ProviderNotFoundError, UsageError)):
+        if isinstance(cause, UsageError):
             code = USAGE
-        if isinstance(cause, (ConfigurationError, UsageError)):
             told += [("error: ", line) for line in str(cause).splitlines()]
-        elif isinstance(cause, (OutputError, ProviderError)):
+        elif isinstance(cause, OutputError):
             told.append(("error: ", str(cause)))
         else:
-            text = f"{type(cause).__name__}: {cause} (set {DEBUG}=1 to see where)"
-            told.append(("internal error: ", Redactor().text(text)))
+            usage, lines = _told(cause)
+            code = USAGE if usage else code
+            told += lines
     # Requests made at once fail alike.
     told = list(dict.fromkeys(told))
     for label, text in told:
@@ -93,6 +83,32 @@ def _explain(error: BaseException, *, json: bool) -> int:
             text = "\n".join(one_line(text) for _, text in told)
             print_document({"error": text, "exit_code": code}, compact=True)
     return code
+
+
+def _told(cause: BaseException) -> tuple[bool, list[tuple[str, str]]]:
+    """Return whether `cause` is bad usage, and its lines, each after a label."""
+    # Only what comes from the library needs it: help, and mistakes in the command line, come without.
+    from aioproviders.errors import (  # noqa: PLC0415 - see above
+        ConfigurationError,
+        ProviderError,
+        ProviderNotFoundError,
+    )
+    from aioproviders.redaction import Redactor  # noqa: PLC0415 - likewise
+
+    if isinstance(cause, ConfigurationError):
+        return True, [("error: ", line) for line in str(cause).splitlines()]
+    if isinstance(cause, ProviderError):
+        return isinstance(cause, ProviderNotFoundError), [("error: ", str(cause))]
+    text = f"{type(cause).__name__}: {cause} (set {DEBUG}=1 to see where)"
+    return False, [("internal error: ", Redactor().text(text))]
+
+
+def _print_traceback(error: BaseException) -> None:
+    import traceback  # noqa: PLC0415 - as in `_told`
+
+    from aioproviders.redaction import Redactor  # noqa: PLC0415 - likewise
+
+    sys.stderr.write(Redactor().text("".join(traceback.format_exception(error))))
 
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:

@@ -8,13 +8,11 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO
 
-from pydantic_core import to_json
-
-from aioproviders.health import HealthStatus
-
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.table import Table
+
+    from aioproviders.health import HealthStatus
 
 __all__ = [
     "OutputClosedError",
@@ -33,12 +31,12 @@ __all__ = [
 ]
 
 _STYLES = {
-    HealthStatus.HEALTHY: "green",
-    HealthStatus.DEGRADED: "yellow",
-    HealthStatus.UNHEALTHY: "red",
-    HealthStatus.ERROR: "red",
-    HealthStatus.TIMEOUT: "red",
-    HealthStatus.BLOCKED: "magenta",
+    "healthy": "green",
+    "degraded": "yellow",
+    "unhealthy": "red",
+    "error": "red",
+    "timeout": "red",
+    "blocked": "magenta",
 }
 
 
@@ -96,6 +94,8 @@ def _give_up_stdout() -> None:
 
 def print_document(value: Any, *, compact: bool = False) -> None:
     """Print `value` as a JSON document; in one line if `compact`."""
+    from pydantic_core import to_json  # noqa: PLC0415 - loaded only where JSON is asked for
+
     encoded = to_json(
         value,
         indent=None if compact else 2,

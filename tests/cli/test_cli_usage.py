@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from cli_processes import environment, http_table, start
 
-from aioproviders import ProviderFactory
-from aioproviders.cli import boundary, main
+from aioproviders import ProviderFactory, logs
+from aioproviders.cli import main
 from aioproviders.cli.boundary import guarded
 from aioproviders.errors import ConfigurationError, ProviderUnavailableError
 from aioproviders.factory import DriverInfo
@@ -230,7 +230,7 @@ def test_a_command_can_be_debugged(capfd, monkeypatch):
     """With AIOPROVIDERS_DEBUG=1 the traceback is shown, and still no secret."""
     monkeypatch.setenv("AIOPROVIDERS_DEBUG", "1")
     logged = []
-    monkeypatch.setattr(boundary, "configure_logging", lambda *arguments: logged.append(arguments))
+    monkeypatch.setattr(logs, "configure_logging", lambda *arguments: logged.append(arguments))
 
     code = raising(RuntimeError("https://user:canary@host/"))
 
