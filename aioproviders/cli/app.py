@@ -12,11 +12,10 @@ from types import FunctionType
 from typing import Annotated
 
 from cyclopts import App, CycloptsError, Parameter, UnusedCliTokensError
-from cyclopts.types import PositiveFloat, PositiveInt
 from cyclopts.validators import Number
 
 from aioproviders.cli.boundary import OK, UsageError
-from aioproviders.cli.options import STANDARD_INPUT, Output, Request, Source
+from aioproviders.cli.options import STANDARD_INPUT, Output, PositiveFloat, PositiveInt, Request, Source
 from aioproviders.cli.output import console_for, one_line, write
 
 __all__ = ["run"]

@@ -7,8 +7,13 @@ from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
+from cyclopts.validators import Number
 
-__all__ = ["DEFAULT_CONFIG", "STANDARD_INPUT", "Output", "Request", "Source"]
+__all__ = ["DEFAULT_CONFIG", "STANDARD_INPUT", "Output", "PositiveFloat", "PositiveInt", "Request", "Source"]
+
+# As in `cyclopts.types`, which makes dozens of others too: a tenth of the time that help takes.
+PositiveFloat = Annotated[float, Parameter(validator=Number(gt=0))]
+PositiveInt = Annotated[int, Parameter(validator=Number(gt=0))]
 
 DEFAULT_CONFIG = Path("providers.toml")
 STANDARD_INPUT = "@-"
