@@ -15,7 +15,9 @@ import httpx
 import pytest
 import trustme
 
-from aioproviders.sdk.http.transport import AiohttpTransport, Timings
+from aioproviders.phases import record_phases
+from aioproviders.sdk.http.transport import AiohttpTransport
+from aioproviders.sdk.http.wire import BareRequest
 from aioproviders.testing.faults import FaultServer
 
 NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
@@ -369,7 +371,7 @@ async def test_every_error_of_the_library_below_is_translated(
     async def fail(*arguments, **options):
         raise raised
 
-    monkeypatch.setattr(client._transport._session, "_request", fail)
+    monkeypatch.setattr(BareRequest, "send", fail)
     with pytest.raises(expected) as caught:
         await client.get(f"{fault_server.url}/echo?key=hunter2")
     error = caught.value
@@ -446,14 +448,11 @@ async def test_redirects_are_for_the_client(make_client, fault_server):
 
 
 async def test_responses_are_whole(make_client, fault_server):
-    """Status, version, reason, headers, timings and decoded content come with the response."""
+    """Status, version, reason, headers and decoded content come with the response."""
     response = await make_client().get(f"{fault_server.url}/gzip")
     assert response.json() == {"gzipped": True}
     assert (response.http_version, response.reason_phrase) == ("HTTP/1.1", "OK")
-    timings = response.extensions["timings"]
-    assert isinstance(timings, Timings)
-    assert timings.pool == 0
-    assert timings.headers > 0
+    assert response.headers["content-encoding"] == "gzip"
 
 
 async def test_streams_come_piece_by_piece(make_client, fault_server):
@@ -518,20 +517,25 @@ async def test_the_queue_is_fair(make_client, fault_server):
     assert [seen.target for seen in await fault_server.requests()] == [f"/echo/{n}" for n in range(10)]
 
 
-async def test_waiting_is_timed(make_client, fault_server):
-    """The time in the queue is told apart."""
+async def test_phases_are_told_apart(make_client, fault_server):
+    """Where somebody measures, waiting in the queue, connecting and waiting for the server are told apart."""
     client = make_client(limits=httpx.Limits(max_connections=1))
-    pools = []
+    found = []
 
     async def ask():
-        response = await client.get(f"{fault_server.url}/delay?seconds=0.05")
-        pools.append(response.extensions["timings"].pool)
+        with record_phases() as phases:
+            await client.get(f"{fault_server.url}/delay?seconds=0.05")
+        found.append(phases)
 
     async with anyio.create_task_group() as group:
         group.start_soon(ask)
         group.start_soon(ask)
-    assert pools[0] == 0
-    assert pools[1] > 0.01
+    first, second = found
+    assert first.waiting == 0
+    assert first.connecting > 0
+    assert second.waiting > second.connecting == 0
+    for phases in found:
+        assert phases.first_byte > 0.04
 
 
 async def test_no_limit_is_no_limit(make_client, fault_server):

@@ -12,6 +12,7 @@ import httpx
 from pydantic_core import from_json
 
 from aioproviders.errors import RequestError
+from aioproviders.sdk.http.messages import fields_of
 
 __all__ = ["Answer", "excerpt", "read_answer", "read_failure"]
 
@@ -25,7 +26,7 @@ _LONGEST_SECRET = 4096  # characters
 _MOST_OF_AN_EXCERPT = 200
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Answer:
     """A response, read.
 
@@ -45,18 +46,18 @@ class Answer:
         return next((self.headers[name] for name in _REQUEST_IDS if self.headers.get(name)), None)
 
 
-def read_answer(response: httpx.Response, what: str) -> Answer:
+def read_answer(response: httpx.Response, what: object) -> Answer:
     """Read a success.
 
     Args:
         response: With its body read.
-        what: The request, for the message.
+        what: The request, whose text is for the message.
 
     Raises:
         RequestError: It says that it is JSON, and is not.
     """
     content = response.content
-    headers = dict(response.headers.items())
+    headers = fields_of(response)
     kind = headers.get("content-type", "")
     data: Any
     if not content:
@@ -83,7 +84,7 @@ def read_failure(response: httpx.Response, mask: Callable[[str], str]) -> Answer
         response: With its body read.
         mask: Masks what the service repeats of our secrets.
     """
-    headers = {name: mask(value) for name, value in response.headers.items()}
+    headers = {name: mask(value) for name, value in fields_of(response).items()}
     kind = headers.get("content-type", "")
     data: Any = None
     if response.content and (not kind or _JSON.match(kind) or _TEXT.match(kind)):

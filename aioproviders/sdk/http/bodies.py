@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
 from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
-from typing import Any, cast
+from typing import cast
 
 import aiohttp
 import aiohttp.abc
@@ -78,7 +78,7 @@ class RequestBody(aiohttp.payload.Payload):
         written = 0
         try:
             chunks = aiter(self._value)
-            async with _closing(chunks):
+            async with closing(chunks):
                 async for chunk in chunks:
                     written += len(chunk)
                     if content_length is not None and written > content_length:
@@ -207,55 +207,12 @@ class ResponseBody(httpx.AsyncByteStream):
             self._slots.release()
 
 
-class StreamedResponse(httpx.Response):
-    """An `httpx.Response` that reads its body over fewer layers and holds to a limit for the decoded body.
-
-    Args:
-        status_code: As for `httpx.Response`.
-        limit: The most bytes that the decoded body may have; None means no limit.
-        sets_cookies: Whether there is a Set-Cookie header, also an attribute.
-        options: As for `httpx.Response`.
-    """
-
-    def __init__(self, status_code: int, *, limit: int | None, sets_cookies: bool, **options: Any) -> None:
-        super().__init__(status_code, **options)
-        self._limit = limit
-        self.sets_cookies = sets_cookies
-
-    async def aread(self) -> bytes:
-        """Read and return the content, decoded."""
-        stream = self.stream
-        if not isinstance(stream, ResponseBody) or stream.coding or self.is_stream_consumed or self.is_closed:
-            return await super().aread()
-        self.is_stream_consumed = True
-        self._content = await stream.read()
-        self._num_bytes_downloaded = len(self._content)
-        self.is_closed = True
-        return self._content
-
-    async def aiter_bytes(self, chunk_size: int | None = None) -> AsyncIterator[bytes]:
-        """Yield the decoded content.
-
-        Raises:
-            ResponseTooLarge: It exceeds the limit.
-        """
-        total = 0
-        chunks = super().aiter_bytes(chunk_size)
-        async with _closing(chunks):
-            async for chunk in chunks:
-                total += len(chunk)
-                if self._limit is not None and total > self._limit:
-                    await self.aclose()
-                    raise too_large(self._limit, self.request)
-                yield chunk
-
-
 def too_large(limit: int, request: httpx.Request) -> ResponseTooLarge:
     """The error for a response over the limit in bytes."""
     return ResponseTooLarge(f"the response has more than {limit} bytes", limit=limit, request=request)
 
 
-def _closing(iterator: AsyncIterator[bytes]) -> AbstractAsyncContextManager[object]:
+def closing(iterator: AsyncIterator[bytes]) -> AbstractAsyncContextManager[object]:
     """Close a generator in any case, a cancellation included; other iterators need no closing."""
     if hasattr(iterator, "aclose"):
         return aclosing(cast("AsyncGenerator[bytes, None]", iterator))

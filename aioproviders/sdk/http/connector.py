@@ -6,6 +6,7 @@ been sent. So the line that a retry policy needs is drawn in one place, not gues
 
 import asyncio
 import ssl
+import time
 from collections import OrderedDict
 
 import aiohttp
@@ -16,6 +17,7 @@ from aiohttp.client_reqrep import ConnectionKey
 from aiohttp.connector import Connection
 from aiohttp.tracing import Trace
 
+from aioproviders.phases import recorded_phases
 from aioproviders.sdk.http.wire_errors import bare_cause, not_sent
 
 
@@ -154,7 +156,12 @@ class Connector(aiohttp.TCPConnector):
         timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 -- aiohttp's signature
     ) -> ResponseHandler:
         self._make_room()
-        protocol = await super()._create_connection(req, traces, timeout)
+        started = time.perf_counter()
+        try:
+            protocol = await super()._create_connection(req, traces, timeout)
+        finally:
+            if (phases := recorded_phases()) is not None:
+                phases.connecting += time.perf_counter() - started
         closed = protocol.closed
         if closed is not None and protocol.transport is not None:
             self._open[closed] = protocol.transport

@@ -13,6 +13,7 @@ from pydantic_core import from_json, to_json
 
 from aioproviders.errors import RequestError
 from aioproviders.sdk.http.config import FIELD_VALUE, TOKEN
+from aioproviders.sdk.http.messages import Target
 
 __all__ = ["IDEMPOTENT", "METHODS", "SAFE", "Draft", "Endpoints", "InvalidRequestError", "draft_request"]
 
@@ -50,7 +51,7 @@ class Draft:
     """
 
     method: str
-    url: httpx.URL
+    url: Target
     headers: dict[str, str]
     body: bytes | None
 
@@ -71,11 +72,10 @@ class Endpoints:
         url = httpx.URL(base).copy_with(userinfo=b"")
         self.base = url
         self.origin = origin(url)
-        self.host = url.netloc.decode("ascii")
         self._prefix = str(url).rstrip("/")
-        self._known: dict[str, httpx.URL] = {}
+        self._known: dict[str, Target] = {}
 
-    def url(self, endpoint: Any, params: Any = None) -> httpx.URL:
+    def url(self, endpoint: Any, params: Any = None) -> Target:
         """Return the URL of `endpoint`: a path below the base, or a whole URL of the same origin.
 
         Raises:
@@ -87,9 +87,9 @@ class Endpoints:
             if len(self._known) >= _MOST_CACHED:
                 self._known.clear()
             self._known[endpoint] = url
-        return url if not params else url.copy_merge_params(_query(params))
+        return url if not params else Target(url.copy_merge_params(_query(params)))
 
-    def _resolve(self, endpoint: Any) -> httpx.URL:
+    def _resolve(self, endpoint: Any) -> Target:
         if not isinstance(endpoint, str):
             raise InvalidRequestError(f"endpoint should be a text, not {type(endpoint).__name__}")
         path = endpoint.partition("?")[0]
@@ -108,7 +108,7 @@ class Endpoints:
         else:
             text = f"{self._prefix}/{endpoint.lstrip('/')}"
         try:
-            url = httpx.URL(text)
+            url = Target(text)
         except httpx.InvalidURL:
             raise InvalidRequestError("endpoint can't be part of a URL") from None
         if origin(url) != self.origin or url.userinfo:

@@ -15,6 +15,7 @@ from aioproviders.sdk.http.answers import read_failure
 from aioproviders.sdk.http.bodies import piece_of, too_large
 from aioproviders.sdk.http.drafts import SAFE, Draft, origin
 from aioproviders.sdk.http.errors import error_of_answer, error_of_exception
+from aioproviders.sdk.http.messages import PlainRequest, Target
 from aioproviders.sdk.http.oauth import TokenSource
 from aioproviders.sdk.http.pooled_client import PooledClient
 
@@ -81,11 +82,12 @@ class Exchange:
             ProviderError: There was none, or a redirect that is not to be followed.
         """
         tokens = self._tokens
+        auth = None if as_drafted else self._auth
         if tokens is None or "authorization" in draft.headers:
-            return await self._follow(draft, timeouts, stream=stream, as_drafted=as_drafted)
+            return await self._send(draft, timeouts, auth, stream=stream)
         token = await tokens.get()
         draft.headers["authorization"] = f"Bearer {token}"
-        response = await self._follow(draft, timeouts, stream=stream)
+        response = await self._send(draft, timeouts, auth, stream=stream)
         if response.status_code == _UNAUTHORIZED:
             # It may have been revoked. Refused requests were not acted upon, so writes may go again too.
             tokens.reject(token)
@@ -93,7 +95,7 @@ class Exchange:
                 await close(response)
             await self._before_extra()
             draft.headers["authorization"] = f"Bearer {await tokens.get()}"
-            response = await self._follow(draft, timeouts, stream=stream)
+            response = await self._send(draft, timeouts, auth, stream=stream)
         return response
 
     async def ask_bare(self, draft: Draft, timeouts: Mapping[str, Any]) -> httpx.Response:
@@ -102,7 +104,7 @@ class Exchange:
         Raises:
             ProviderError: There was no response.
         """
-        return await self._send(draft, self._request(draft, timeouts), None, stream=False)
+        return await self._send(draft, timeouts, None, stream=False, bare=True)
 
     async def next_chunk(
         self, draft: Draft, chunks: AsyncGenerator[bytes, None], silence: float
@@ -125,27 +127,22 @@ class Exchange:
         except (httpx.HTTPError, httpx.InvalidURL) as exc:
             raise error_of_exception(exc, str(draft), draft.url) from exc
 
-    async def _follow(
-        self, draft: Draft, timeouts: Mapping[str, Any], *, stream: bool, as_drafted: bool = False
+    async def _send(
+        self, draft: Draft, timeouts: Mapping[str, Any], auth: Any, *, stream: bool, bare: bool = False
     ) -> httpx.Response:
+        """Send a request and, unless it is to go `bare`, what redirects ask for."""
         seen: list[httpx.URL] = []
         while True:
-            if self._own:
-                request = self._request(draft, timeouts)
-            else:
-                request = self._client.build_request(
-                    draft.method,
-                    draft.url,
-                    headers=draft.headers,
-                    content=draft.body,
-                    extensions={"timeout": dict(timeouts), "max_response_bytes": self._max_bytes},
-                )
-            if stream:
-                # What a stream sums up to is no matter; its lines and events are bounded one by one.
-                request.extensions["max_response_bytes"] = None
-            auth = None if as_drafted else self._auth
-            response = await self._send(draft, request, auth, stream=stream)
-            if response.status_code // 100 != 3 or not response.has_redirect_location:  # noqa: PLR2004 - 3xx
+            try:
+                if self._lean and not stream:
+                    response = await self._client.send(
+                        self._request(draft, timeouts), auth=None, follow_redirects=False
+                    )
+                else:
+                    response = await self._send_through_httpx(draft, timeouts, auth, stream=stream, bare=bare)
+            except (httpx.HTTPError, httpx.InvalidURL) as exc:
+                raise error_of_exception(exc, str(draft), draft.url) from exc
+            if response.status_code // 100 != 3 or bare or not response.has_redirect_location:  # noqa: PLR2004 - 3xx
                 return response
             if stream:
                 await close(response)
@@ -153,33 +150,38 @@ class Exchange:
             draft = _redirected(draft, response, seen)
             await self._before_extra()
 
-    def _request(self, draft: Draft, timeouts: Mapping[str, Any]) -> httpx.Request:
-        # httpx builds the same at a third more cost: see PooledClient for the rest of that story.
-        headers = {"host": draft.url.netloc.decode("ascii"), **draft.headers}
+    def _request(self, draft: Draft, timeouts: Mapping[str, Any], *, limited: bool = True) -> httpx.Request:
         body = draft.body or b""
+        fields = [("host", draft.url.authority), *draft.headers.items()]
         if body or draft.method in {"POST", "PUT", "PATCH"}:
-            headers["content-length"] = str(len(body))
-        request = httpx.Request(
-            draft.method,
-            draft.url,
-            headers=headers,
-            stream=httpx.ByteStream(body),
-            extensions={"timeout": timeouts, "max_response_bytes": self._max_bytes},
+            fields.append(("content-length", str(len(body))))
+        limit = self._max_bytes if limited else None
+        return PlainRequest(
+            draft.method, draft.url, fields, body, {"timeout": timeouts, "max_response_bytes": limit}
         )
-        request.read()
-        return request
 
-    async def _send(self, draft: Draft, request: httpx.Request, auth: Any, *, stream: bool) -> httpx.Response:
-        try:
-            if self._lean and not stream:
-                return await self._client.send(request, auth=None, follow_redirects=False)
-            response = await self._client.send(request, stream=True, auth=auth, follow_redirects=False)
-            if stream:
-                _cut(response)
-                return response
-            return await _read_bounded(response, self._max_bytes)
-        except (httpx.HTTPError, httpx.InvalidURL) as exc:
-            raise error_of_exception(exc, str(draft), draft.url) from exc
+    async def _send_through_httpx(
+        self, draft: Draft, timeouts: Mapping[str, Any], auth: Any, *, stream: bool, bare: bool
+    ) -> httpx.Response:
+        if self._own or bare:
+            request = self._request(draft, timeouts, limited=not stream)
+        else:
+            request = self._client.build_request(
+                draft.method,
+                draft.url,
+                headers=draft.headers,
+                content=draft.body,
+                extensions={
+                    "timeout": dict(timeouts),
+                    "max_response_bytes": None if stream else self._max_bytes,
+                },
+            )
+        response = await self._client.send(request, stream=True, auth=auth, follow_redirects=False)
+        if stream:
+            # What it sums up to is no matter; its lines and events are bounded one by one.
+            _cut(response)
+            return response
+        return await _read_bounded(response, self._max_bytes)
 
     async def _read_rest(self, draft: Draft, response: httpx.Response) -> httpx.Response:
         """Read the body of a failure, unless that is done."""
@@ -239,7 +241,8 @@ def _redirected(draft: Draft, response: httpx.Response, seen: list[httpx.URL]) -
         )
     see_other = status == HTTPStatus.SEE_OTHER and draft.method != "HEAD"
     method = "GET" if see_other else draft.method
-    return Draft(method, target.copy_with(fragment=None), draft.headers, None if see_other else draft.body)
+    url = Target(target.copy_with(fragment=None))
+    return Draft(method, url, draft.headers, None if see_other else draft.body)
 
 
 async def _read_bounded(response: httpx.Response, limit: int) -> httpx.Response:

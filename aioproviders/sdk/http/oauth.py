@@ -18,6 +18,7 @@ from aioproviders.sdk.http.auth import basic
 from aioproviders.sdk.http.config import FIELD_VALUE, OAuth2Auth
 from aioproviders.sdk.http.drafts import Draft
 from aioproviders.sdk.http.errors import error_of_answer
+from aioproviders.sdk.http.messages import Target
 from aioproviders.sdk.statuses import CREDENTIALS_REFUSED
 
 __all__ = ["Token", "TokenSource", "ask_token"]
@@ -143,7 +144,7 @@ def _draft(auth: OAuth2Auth, headers: Mapping[str, str]) -> Draft:
         merged["authorization"] = basic(quote_plus(auth.client_id), quote_plus(secret))
     else:
         form |= {"client_id": auth.client_id, "client_secret": secret}
-    return Draft("POST", httpx.URL(auth.token_url), merged, urlencode(form).encode("ascii"))
+    return Draft("POST", Target(auth.token_url), merged, urlencode(form).encode("ascii"))
 
 
 def _token(answer: Answer, auth: OAuth2Auth, now: float) -> Token:

@@ -1,12 +1,12 @@
 """`PooledClient`: an `httpx.AsyncClient` whose plain requests cost little more than aiohttp's."""
 
-import datetime as dt
 import ssl
 import time
 from typing import Any
 
 import httpx
 
+from aioproviders.phases import recorded_phases
 from aioproviders.sdk.http.transport import DEFAULT_LIMITS, AiohttpTransport
 
 
@@ -81,12 +81,16 @@ class PooledClient(httpx.AsyncClient):
         if "timeout" not in request.extensions:
             request.extensions["timeout"] = self.timeout.as_dict()
         response = await transport.handle_async_request(request)
+        phases = recorded_phases()
+        reading = 0.0 if phases is None else time.perf_counter()
         try:
             await response.aread()
         except BaseException:
             await response.aclose()  # closes the connection without waiting for anything
             raise
-        response.elapsed = dt.timedelta(seconds=time.perf_counter() - started)
+        response.seconds = time.perf_counter() - started
+        if phases is not None:
+            phases.body += time.perf_counter() - reading
         response.default_encoding = self._default_encoding
         if response.sets_cookies:
             self.cookies.extract_cookies(response)

@@ -170,7 +170,7 @@ class HTTPSDKProvider(SDKProvider[HTTPSDKConfig]):
         call = self._call_here()
         draft = self._draft(call, method, endpoint, data, params, headers, idempotency_key)
         response = await self._ready().run(draft, self._timeouts["make_request"])
-        answer = read_answer(response, str(draft))
+        answer = read_answer(response, draft)
         return SDKResponse(
             success=True,
             data=answer.data,
@@ -359,7 +359,7 @@ class HTTPSDKProvider(SDKProvider[HTTPSDKConfig]):
             )
             self._add_trace(self._call_here(), draft)
             response = await self._ready().run(draft, self._timeouts["get_capabilities"])
-            self._service = describe_service(read_answer(response, str(draft)).data)
+            self._service = describe_service(read_answer(response, draft).data)
         return {
             "methods": list(METHODS),
             "auth": self._auth.type if self._auth is not None else None,

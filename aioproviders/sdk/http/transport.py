@@ -11,26 +11,21 @@ import functools
 import ssl
 import time
 import urllib.request
-from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import Any
 
 import aiohttp
 import anyio
 import httpx
-import multidict
 import yarl
 
-from aioproviders.sdk.http.bodies import (
-    RequestBody,
-    ResponseBody,
-    ResponseTooLarge,
-    StreamedResponse,
-    too_large,
-)
+from aioproviders.phases import Phases, recorded_phases
+from aioproviders.sdk.http.bodies import RequestBody, ResponseBody, ResponseTooLarge, too_large
 from aioproviders.sdk.http.connector import Connector, Slots
+from aioproviders.sdk.http.messages import PlainRequest, StreamedResponse, wire_url
+from aioproviders.sdk.http.wire import BareRequest, exchange
 from aioproviders.sdk.http.wire_errors import maybe_sent
 
-__all__ = ["DEFAULT_LIMITS", "AiohttpTransport", "ResponseTooLarge", "Timings"]
+__all__ = ["DEFAULT_LIMITS", "AiohttpTransport", "ResponseTooLarge"]
 
 DEFAULT_LIMITS = httpx.Limits(max_connections=100)
 """100 connections, kept alive for 5 idle seconds."""
@@ -38,18 +33,6 @@ DEFAULT_LIMITS = httpx.Limits(max_connections=100)
 _WHOLE_BODY = 32_768  # bytes that always fit the socket's buffer, so that no write timeout is needed
 _CLOSE_SECONDS = 2.0  # for sockets to close in
 _EMPTY: dict[str, Any] = {}
-
-
-class Timings(NamedTuple):
-    """Where a request's time went, as ``response.extensions["timings"]``.
-
-    Attributes:
-        pool: Seconds in the queue for a connection.
-        headers: Seconds from the first call until the response's headers had come, ``pool`` included.
-    """
-
-    pool: float
-    headers: float
 
 
 class AiohttpTransport(httpx.AsyncBaseTransport):
@@ -121,29 +104,66 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
             ResponseTooLarge: The response announces more bytes than allowed.
             RuntimeError: The transport is closed or used in another event loop than before.
         """
-        started = time.perf_counter()
         session = self._session_here()
-        timeout = request.extensions.get("timeout") or _EMPTY
-        options, body = self._options(request, timeout)
+        timeouts = request.extensions.get("timeout") or _EMPTY
+        url, headers = _head(request)
+        data = _body(request, timeouts)
         slots = self._slots
-        pool_seconds = 0.0
+        phases = recorded_phases()
         if not slots.take():
-            if not await slots.wait(timeout.get("pool")):
-                raise self._not_pooled(request)
-            pool_seconds = time.perf_counter() - started
+            await self._wait_for_slot(request, timeouts.get("pool"), phases)
+        started = 0.0 if phases is None else time.perf_counter() - phases.connecting
         try:
-            response = await session.request(request.method, _target(request), **options)
+            response = await self._send(session, request, url, headers, data, timeouts)
         except Exception as exc:  # noqa: BLE001 -- translated below
             slots.release()
             error, cause = maybe_sent(exc, request)
-            if body is not None and body.error is not None:  # aiohttp wraps whatever the body raised
-                error, cause = body.failure(request), body.error.__cause__
+            if isinstance(data, RequestBody) and data.error is not None:  # aiohttp wraps what a body raised
+                error, cause = data.failure(request), data.error.__cause__
         except BaseException:
             slots.release()
             raise
         else:
-            return self._response(request, response, Timings(pool_seconds, time.perf_counter() - started))
+            if phases is not None:
+                phases.first_byte += time.perf_counter() - phases.connecting - started
+            return self._response(request, response)
         raise error from cause
+
+    async def _wait_for_slot(
+        self, request: httpx.Request, limit: float | None, phases: Phases | None
+    ) -> None:
+        started = time.perf_counter()
+        try:
+            if not await self._slots.wait(limit):
+                raise self._not_pooled(request)
+        finally:
+            if phases is not None:
+                phases.waiting += time.perf_counter() - started
+
+    async def _send(  # noqa: PLR0913, PLR0917 -- what a request is made of
+        self,
+        session: aiohttp.ClientSession,
+        request: httpx.Request,
+        url: yarl.URL,
+        headers: list[tuple[str, str]],
+        data: bytes | RequestBody | None,
+        timeouts: dict[str, Any],
+    ) -> aiohttp.ClientResponse:
+        timeout = _client_timeout(timeouts.get("connect"), timeouts.get("read"))
+        proxy = self._proxy_for(request.url)
+        if proxy is None and not isinstance(data, RequestBody):
+            assert self._connector is not None  # noqa: S101 -- made with the session
+            return await exchange(session, self._connector, request.method, url, headers, data, timeout)
+        options: dict[str, Any] = {}
+        if proxy is not None:
+            options["proxy"] = proxy.url
+            if url.scheme == "https":
+                options["proxy_headers"] = proxy.headers
+            else:
+                headers = [*headers, *proxy.headers]
+        return await session.request(
+            request.method, url, data=data, headers=headers, allow_redirects=False, timeout=timeout, **options
+        )
 
     async def aclose(self) -> None:
         """Close every connection, those in use too, and wait (2 s at most) until their sockets are closed."""
@@ -172,7 +192,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         self._session = aiohttp.ClientSession(
             connector=self._connector,
             cookie_jar=aiohttp.DummyCookieJar(),  # httpx's jar is the only one
-            request_class=_BareRequest,
+            request_class=BareRequest,
             auto_decompress=False,  # httpx's Response decodes
             trust_env=False,
         )
@@ -180,50 +200,6 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         # may be repeated is for the caller to say.
         self._session._retry_connection = False  # noqa: SLF001 -- there is no public name for it
         return self._session
-
-    def _options(
-        self, request: httpx.Request, timeout: dict[str, Any]
-    ) -> tuple[dict[str, Any], RequestBody | None]:
-        """The arguments of aiohttp's ``request`` and, where it is one of ours, the body."""
-        url = request.url
-        if url.scheme not in {"http", "https"} or not url.host:
-            raise httpx.UnsupportedProtocol(
-                "the request's URL has no http:// or https:// and host", request=request
-            )
-        try:
-            headers = [
-                (name.decode("ascii"), value.decode("utf-8"))
-                for name, value in request.headers.raw
-                if name.lower() != b"transfer-encoding"  # aiohttp's to say, and never beside a Content-Length
-            ]
-        except UnicodeDecodeError:
-            # aiohttp encodes as UTF-8: other bytes would arrive changed.
-            raise httpx.LocalProtocolError("a header of the request is no UTF-8", request=request) from None
-        data: bytes | RequestBody | None = None
-        body: RequestBody | None = None
-        stream = request.stream
-        # Not request.content: httpx leaves a request that it made for a redirect unread.
-        whole = b"".join(stream) if isinstance(stream, httpx.ByteStream) else None
-        if whole is not None and len(whole) <= _WHOLE_BODY:
-            data = whole or None
-        elif isinstance(stream, httpx.AsyncByteStream):
-            data = body = RequestBody(stream, timeout.get("write"))
-        else:
-            raise RuntimeError("a request with a sync body can't be sent by an async client")
-        options: dict[str, Any] = {
-            "data": data,
-            "headers": headers,
-            "allow_redirects": False,
-            "timeout": _client_timeout(timeout.get("connect"), timeout.get("read")),
-        }
-        proxy = self._proxy_for(url)
-        if proxy is not None:
-            options["proxy"] = proxy.url
-            if url.scheme == "https":
-                options["proxy_headers"] = proxy.headers
-            else:
-                headers.extend(proxy.headers)
-        return options, body
 
     def _proxy_for(self, url: httpx.URL) -> "_Proxy | None":
         if not self._by_scheme:
@@ -239,14 +215,13 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
             )
         return httpx.PoolTimeout("no connection of the pool came free in time", request=request)
 
-    def _response(
-        self, request: httpx.Request, response: aiohttp.ClientResponse, timings: Timings
-    ) -> StreamedResponse:
+    def _response(self, request: httpx.Request, response: aiohttp.ClientResponse) -> StreamedResponse:
         """Wrap aiohttp's response, whose slot is the body's from here on."""
         limit = request.extensions.get("max_response_bytes")
-        coding = response.headers.get("Content-Encoding", "").strip().lower()
-        if coding == "identity":
-            coding = ""
+        coding = response.headers.get("Content-Encoding", "")
+        if coding:
+            coding = coding.strip().lower()
+            coding = "" if coding == "identity" else coding
         body = ResponseBody(response, request, self._slots, self._live, limit, coding)
         if limit is not None:
             length = response.headers.get("Content-Length", "0")
@@ -258,38 +233,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
                 raise httpx.DecodingError(
                     "more than one content coding is refused under a limit", request=request
                 )
-        version = response.version
-        return StreamedResponse(
-            response.status,
-            headers=response.raw_headers,
-            stream=body,
-            request=request,
-            extensions={
-                "http_version": b"HTTP/1.0" if version == aiohttp.HttpVersion10 else b"HTTP/1.1",
-                "reason_phrase": (response.reason or "").encode("utf-8", "surrogateescape"),
-                "timings": timings,
-            },
-            limit=limit,
-            sets_cookies="Set-Cookie" in response.headers,
-        )
-
-
-class _AllMethods(frozenset[str]):
-    """A set that every method is in."""
-
-    def __contains__(self, method: object) -> bool:
-        return True
-
-
-class _BareRequest(aiohttp.ClientRequest):
-    """A request with the headers that it is given: httpx has put in what it wants sent."""
-
-    # aiohttp adds no Content-Length of its own to these.
-    GET_METHODS = _AllMethods()  # type: ignore[assignment] # a set is declared, membership is all that is asked
-    _skip_auto_headers = multidict.CIMultiDict({"Content-Type": None})
-
-    def update_auto_headers(self, skip_auto_headers: Iterable[str] | None) -> None:
-        """Add no Accept, Accept-Encoding and User-Agent."""
+        return StreamedResponse(response, body, request, limit)
 
 
 class _Proxy:
@@ -316,13 +260,41 @@ class _Proxy:
             self.headers.append(("Proxy-Authorization", f"Basic {token}"))
 
 
-def _target(request: httpx.Request) -> yarl.URL:
-    """The URL for aiohttp, the request target in one piece: nothing is quoted, joined or dropped."""
+def _head(request: httpx.Request) -> tuple[yarl.URL, list[tuple[str, str]]]:
+    """Return where a request goes and its headers, as aiohttp takes them.
+
+    Raises:
+        httpx.TransportError: They can't be sent.
+    """
+    if isinstance(request, PlainRequest):
+        return request.url.wire, request.fields
     url = request.url
-    target: bytes = request.extensions.get("target", url.raw_path)
-    return yarl.URL.build(
-        scheme=url.scheme, authority=url.netloc.decode("ascii"), path=target.decode("ascii"), encoded=True
-    )
+    if url.scheme not in {"http", "https"} or not url.host:
+        raise httpx.UnsupportedProtocol(
+            "the request's URL has no http:// or https:// and host", request=request
+        )
+    try:
+        headers = [
+            (name.decode("ascii"), value.decode("utf-8"))
+            for name, value in request.headers.raw
+            if name.lower() != b"transfer-encoding"  # aiohttp's to say, and never beside a Content-Length
+        ]
+    except UnicodeDecodeError:
+        # aiohttp encodes as UTF-8: other bytes would arrive changed.
+        raise httpx.LocalProtocolError("a header of the request is no UTF-8", request=request) from None
+    return wire_url(url, request.extensions.get("target", url.raw_path)), headers
+
+
+def _body(request: httpx.Request, timeouts: dict[str, Any]) -> bytes | RequestBody | None:
+    stream = request.stream
+    if isinstance(stream, httpx.ByteStream):
+        # Not request.content: httpx leaves a request that it made for a redirect unread.
+        whole = b"".join(stream)
+        if len(whole) <= _WHOLE_BODY:
+            return whole or None
+    if not isinstance(stream, httpx.AsyncByteStream):
+        raise RuntimeError("a request with a sync body can't be sent by an async client")  # noqa: TRY004 -- as httpx says it
+    return RequestBody(stream, timeouts.get("write"))
 
 
 @functools.lru_cache(maxsize=64)
