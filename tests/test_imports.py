@@ -56,8 +56,11 @@ def test_all_names_load_no_driver():
 
 
 def test_what_programs_need_loads_the_core_alone():
-    """Of foreign packages a program of providers in a registry loads only those the core stands on."""
-    assert loaded(USEFUL) & FOREIGN <= {"anyio", "pydantic", "pydantic_core", "structlog", "tenacity"}
+    """A program of providers in a registry loads no kind it does not use, and nothing that reads files."""
+    modules = loaded(USEFUL)
+    assert modules & FOREIGN <= {"anyio", "pydantic", "pydantic_core", "structlog", "tenacity"}
+    unused = ("cli", "configuration", "deployment", "loading", "sdk", "testing")
+    assert not {f"aioproviders.{name}" for name in unused} & modules
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,11 @@ out, `jobs` holds the tasks that run beside their callers.
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Sequence
 from enum import StrEnum
 from functools import partial
 from types import TracebackType
-from typing import Any, NoReturn, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar, overload
 
 import anyio
 from anyio.abc import TaskGroup
@@ -26,7 +26,6 @@ from aioproviders.errors import (
     ProviderStateError,
 )
 from aioproviders.health import HealthCheck, HealthReport
-from aioproviders.loading import ProviderSpec, read_providers
 from aioproviders.logs import ProviderLogger
 from aioproviders.provider import BaseProvider, ProviderState
 from aioproviders.redaction import Redactor, describe, secrets_in
@@ -35,6 +34,9 @@ from aioproviders.registry.lifecycle import Providers, check_dependencies, start
 from aioproviders.registry.monitor import HealthChange, Monitor
 from aioproviders.registry.replacing import RegistryChanges, replace
 from aioproviders.registry.sweep import Sweep, check_known, select
+
+if TYPE_CHECKING:
+    from aioproviders.loading import LoadedProviders, ProviderSpec
 
 __all__ = ["HealthChange", "Monitor", "ProviderRegistry", "RegistryChanges"]
 
@@ -69,7 +71,7 @@ class ProviderRegistry:
     def __init__(self, *, start: bool = True) -> None:
         self._providers: dict[str, BaseProvider[Any]] = {}
         self._start = start
-        self._source: tuple[str | os.PathLike[str], str | None] | None = None
+        self._source: tuple[str | os.PathLike[str], Callable[[], Awaitable[LoadedProviders]]] | None = None
         self._state = _State.NEW
         self._task_group: TaskGroup | None = None
         self._jobs: Jobs | None = None
@@ -91,8 +93,11 @@ class ProviderRegistry:
             environment: The name of the file's overlay to use.
             start: As for the class.
         """
+        # Who reads no file does without the parsers; who does loads them here, and not in the event loop.
+        from aioproviders.loading import read_providers  # noqa: PLC0415 - see above
+
         registry = cls(start=start)
-        registry._source = (path, environment)
+        registry._source = (path, partial(read_providers, path, environment=environment))
         return registry
 
     def __repr__(self) -> str:
@@ -420,9 +425,11 @@ class ProviderRegistry:
                 )
         self.logger.info("registry.started", providers=len(self._providers))
 
-    async def _read(self, path: str | os.PathLike[str], environment: str | None) -> tuple[ProviderSpec, ...]:
+    async def _read(
+        self, path: str | os.PathLike[str], load: Callable[[], Awaitable[LoadedProviders]]
+    ) -> tuple[ProviderSpec, ...]:
         """Return what the file says, none of which was registered by hand."""
-        loaded = await read_providers(path, environment=environment)
+        loaded = await load()
         for warning in loaded.warnings:
             self.logger.warning("configuration.conflict", warning=warning)
         names = {spec.name for spec in loaded.specs}
