@@ -63,7 +63,6 @@ class Call:
         owner: object,
         provider: str,
         operation: str,
-        *,
         idempotent: bool = False,
         deadline: float | None = None,
     ) -> None:
@@ -102,10 +101,11 @@ class Call:
 
     def traceparent(self) -> str:
         """Return the ``traceparent`` header for a request made in this call (W3C Trace Context, 3.2)."""
+        trace_id = self.trace_id
         span = _opentelemetry_span()
-        if span is not None and f"{span.trace_id:032x}" == self.trace_id:
-            return f"00-{self.trace_id}-{span.span_id:016x}-{span.trace_flags:02x}"
-        return f"00-{self.trace_id}-{random.getrandbits(63) + 1:016x}-01"
+        if span is not None and f"{span.trace_id:032x}" == trace_id:
+            return f"00-{trace_id}-{span.span_id:016x}-{span.trace_flags:02x}"
+        return f"00-{trace_id}-{random.getrandbits(63) + 1:016x}-01"
 
     @property
     def elapsed(self) -> float:

@@ -64,7 +64,10 @@ class RateLimiter:
 
     def try_acquire(self) -> bool:
         """Take a token if there is one for which nobody waits."""
-        if self._waiting or self._wait() > 0:
+        if self._waiting:
+            return False
+        self._refill(self._clock())
+        if self._tokens < 1:
             return False
         self._tokens -= 1
         return True
@@ -168,6 +171,10 @@ class CircuitState(StrEnum):
     HALF_OPEN = "half_open"
 
 
+# On each call's path: an enum's member is a local name here, a look-up through its metaclass otherwise.
+_CLOSED, _HALF_OPEN = CircuitState.CLOSED, CircuitState.HALF_OPEN
+
+
 class CircuitBreaker:
     """Stops calls to a side that is down, after M. Nygard, "Release It!".
 
@@ -194,7 +201,7 @@ class CircuitBreaker:
         self._open_until = 0.0
         self._probing = False
         self._changes = 0
-        self.state = CircuitState.CLOSED
+        self.state = _CLOSED
 
     def enter(self) -> int:
         """Ask to be let through; returns a ticket, with which `leave` must follow.
@@ -202,7 +209,7 @@ class CircuitBreaker:
         Raises:
             CircuitOpenError: Not now; ``retry_after`` says when, if it is known.
         """
-        if self.state is CircuitState.CLOSED:
+        if self.state is _CLOSED:
             return self._changes
         left = self._open_until - self._clock()
         if left > 0 or self._probing:
@@ -213,7 +220,7 @@ class CircuitBreaker:
                 retry_after=left if left > 0 else None,
             )
         if self.state is CircuitState.OPEN:
-            self._change(CircuitState.HALF_OPEN)
+            self._change(_HALF_OPEN)
         self._probing = True
         return self._changes
 
@@ -222,7 +229,7 @@ class CircuitBreaker:
         # An attempt that began before the last change has nothing to say on what is now.
         if ticket != self._changes:
             return
-        if self.state is CircuitState.HALF_OPEN:
+        if self.state is _HALF_OPEN:
             self._probing = False
             if failed is not None:
                 self._decide(failed=failed)
@@ -234,7 +241,7 @@ class CircuitBreaker:
             self._open()
         else:
             self._buckets.clear()
-            self._change(CircuitState.CLOSED)
+            self._change(_CLOSED)
 
     def _count(self, *, failed: bool) -> None:
         now = self._clock()

@@ -52,9 +52,9 @@ class ProviderLogger:
         self._name = name
         self._redactor = redactor or Redactor()
         self._bound = bound
-        self._seen: tuple[Any, Any, Any, Any] = (None, None, None, None)
+        self._config: dict[str, Any] = {}
         self._logger: Any = None
-        self._has_level = False
+        self._enabled: frozenset[str] = frozenset()
 
     def __repr__(self) -> str:
         return f"ProviderLogger({self._name!r})"
@@ -91,16 +91,27 @@ class ProviderLogger:
         if not structlog.is_configured():
             return
         try:
-            self._emit(level, event, args, values)
+            config = structlog.get_config()
+            if config != self._config:
+                self._follow(config)
+            if level in self._enabled and not is_silent():
+                self._emit(level, event, args, values)
         except Exception:  # noqa: BLE001 - sinks and processors are the application's and may raise anything
             # The call that is logged has done its work, or has an error of its own to tell: a log
             # that can't be written must not turn that into a failure. The event is dropped.
             return
 
+    def _follow(self, config: dict[str, Any]) -> None:
+        """Make a logger by the application's configuration."""
+        self._logger = logger = structlog.get_logger(self._name).bind()
+        # Looked for on the class: a generic BoundLogger makes up any method it is asked for.
+        if hasattr(type(logger), "is_enabled_for"):
+            self._enabled = frozenset(name for name, level in _LEVELS.items() if logger.is_enabled_for(level))
+        else:
+            self._enabled = frozenset(_LEVELS)
+        self._config = config
+
     def _emit(self, level: str, event: str, args: tuple[Any, ...], values: dict[str, Any]) -> None:
-        logger = self._current_logger()
-        if (self._has_level and not logger.is_enabled_for(_LEVELS[level])) or is_silent():
-            return
         if args:
             event = event % args
         exc_info = values.pop("exc_info", None)
@@ -111,27 +122,7 @@ class ProviderLogger:
         call = current_call()
         if call is not None:
             fields.setdefault("operation", call.operation)
-        getattr(logger, level)(self._redactor.text(event), **fields)
-
-    def _current_logger(self) -> Any:
-        config = structlog.get_config()
-        wrapper, processors, factory, context = self._seen
-        if (
-            config["processors"] is not processors
-            or config["wrapper_class"] is not wrapper
-            or config["logger_factory"] is not factory
-            or config["context_class"] is not context
-        ):
-            self._seen = (
-                config["wrapper_class"],
-                config["processors"],
-                config["logger_factory"],
-                config["context_class"],
-            )
-            self._logger = structlog.get_logger(self._name).bind()
-            # Looked for on the class: a generic BoundLogger makes up any method it is asked for.
-            self._has_level = hasattr(type(self._logger), "is_enabled_for")
-        return self._logger
+        getattr(self._logger, level)(self._redactor.text(event), **fields)
 
     def _traceback(self, exc_info: Any) -> str:
         # Rendered here, since an application's renderer may print the frames' locals, secrets and all.

@@ -1,4 +1,7 @@
-"""`operation`: the mark on an interface's methods, and the wrapping of the methods that override them."""
+"""`operation`: the mark on an interface's methods, and the wrapping of the methods that override them.
+
+The wrapper of a method hands it to the provider's ``_perform_<kind>``, see `aioproviders.provider`.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import wraps
-from typing import Any, Protocol, TypeVar, overload
+from typing import Any, TypeVar, overload
 
 from aioproviders.calls import Call, current_call
 from aioproviders.errors import ProviderError
@@ -81,18 +84,6 @@ def operation(
     return mark if function is None else mark(function)
 
 
-class _Performer(Protocol):
-    """What the wrappers ask of the provider they belong to."""
-
-    async def _perform(
-        self, op: Operation, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Any: ...
-
-    def _perform_stream(
-        self, op: Operation, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> AsyncIterator[Any]: ...
-
-
 def operations_of(cls: type) -> dict[str, Operation]:
     """Return the operations of a class, by method name; the nearest mark holds."""
     found: dict[str, Operation] = {}
@@ -124,34 +115,39 @@ def wrap_operations(cls: type) -> None:
         setattr(cls, name, (_wrap_stream if stream else _wrap)(replace(op, name=name), attribute))
 
 
-def _is_inner(provider: object, op: Operation, wrapper: object) -> bool:
+def _is_inner(provider: object, op: Operation) -> bool:
     """Whether this is ``super().method()`` inside an override: the outermost wrapper has done the work."""
-    if getattr(type(provider), op.name, None) is wrapper:
-        return False
     call = current_call()
     return call is not None and call.owner is provider and call.operation == op.name
 
 
 def _wrap(op: Operation, function: Callable[..., Any]) -> Callable[..., Any]:
-    @wraps(function)
-    async def wrapper(self: _Performer, *args: Any, **kwargs: Any) -> Any:
-        if _is_inner(self, op, wrapper):
-            return await function(self, *args, **kwargs)
-        return await self._perform(op, function, args, kwargs)
+    name, perform = op.name, f"_perform_{op.kind}"
 
-    wrapper.__operation__ = op  # type: ignore[attr-defined]  # the mark
-    wrapper.__wrapping__ = True  # type: ignore[attr-defined]  # what tells it from a mark on plain code
-    return wrapper
+    @wraps(function)
+    async def wrapper(self: object, *args: Any, **kwargs: Any) -> Any:
+        if getattr(type(self), name, None) is not wrapper and _is_inner(self, op):
+            return await function(self, *args, **kwargs)
+        return await getattr(self, perform)(op, function, args, kwargs)
+
+    return _marked(wrapper, op)
 
 
 def _wrap_stream(op: Operation, function: Callable[..., Any]) -> Callable[..., Any]:
+    name, perform = op.name, f"_perform_{op.kind}"
+
     @wraps(function)
-    def wrapper(self: _Performer, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
-        if _is_inner(self, op, wrapper):
+    def wrapper(self: object, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
+        if getattr(type(self), name, None) is not wrapper and _is_inner(self, op):
             inner: AsyncIterator[Any] = function(self, *args, **kwargs)
             return inner
-        return self._perform_stream(op, function, args, kwargs)
+        stream: AsyncIterator[Any] = getattr(self, perform)(op, function, args, kwargs)
+        return stream
 
+    return _marked(wrapper, op)
+
+
+def _marked(wrapper: Callable[..., Any], op: Operation) -> Callable[..., Any]:
     wrapper.__operation__ = op  # type: ignore[attr-defined]  # the mark
     wrapper.__wrapping__ = True  # type: ignore[attr-defined]  # what tells it from a mark on plain code
     return wrapper

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 
-__all__ = ["Phases", "record_phases", "recorded_phases"]
+__all__ = ["Phases", "record_phases", "recorded_phases", "waiting"]
 
 _recording: ContextVar[Phases | None] = ContextVar("aioproviders_phases", default=None)
 
@@ -40,6 +41,18 @@ def record_phases() -> Iterator[Phases]:
         yield phases
     finally:
         _recording.reset(token)
+
+
+@contextmanager
+def waiting() -> Iterator[None]:
+    """Count the time inside as waiting."""
+    phases = _recording.get()
+    started = time.perf_counter()
+    try:
+        yield
+    finally:
+        if phases is not None:
+            phases.waiting += time.perf_counter() - started
 
 
 def recorded_phases() -> Phases | None:

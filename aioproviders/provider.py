@@ -36,7 +36,7 @@ from aioproviders.limits import CircuitBreaker, CircuitState, RateLimiter, Retry
 from aioproviders.logs import ProviderLogger
 from aioproviders.operations import Kind, Operation, operation, operations_of, wrap_operations
 from aioproviders.redaction import Redactor, describe, secrets_in
-from aioproviders.resilience import Limits, Policy, acquire_slot, execute, next_item
+from aioproviders.resilience import Limits, Policy, execute, next_item, wait_for_slot
 
 __all__ = ["BaseProvider", "ProviderState", "ProviderType", "operation"]
 
@@ -175,7 +175,7 @@ class BaseProvider(ABC, Generic[ConfigT]):
         """Return the limiter of the provider's attempts; a kind whose config has a rate overrides it."""
         return None
 
-    # What the framework does with it.
+    # What the framework does with it; the wrappers of `aioproviders.operations` call ``_perform_…``.
 
     async def __aenter__(self) -> Self:
         task_group = anyio.create_task_group()
@@ -222,21 +222,9 @@ class BaseProvider(ABC, Generic[ConfigT]):
             limits.breaker = CircuitBreaker(config.circuit_breaker, on_change=self._on_circuit_change)
         return {Kind.CALL: limits, Kind.STREAM: limits, **by_kind}
 
-    async def _perform(
-        self, op: Operation, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Any:
-        """Run an override; the wrappers of `aioproviders.operations` call this."""
-        if op.kind is Kind.CALL:
-            return await self._perform_call(op, function, args, kwargs)
-        if op.kind is Kind.HEALTH:
-            return await self._perform_health(op, function)
-        if op.kind is Kind.INITIALIZE:
-            return await self._perform_initialize(op, function)
-        return await self._perform_cleanup(op, function)
-
     def _call(self, op: Operation) -> Call:
         policy = self._policies[op.name]
-        return Call(self, self.config.name, op.name, idempotent=op.idempotent, deadline=policy.deadline)
+        return Call(self, self.config.name, op.name, op.idempotent, policy.deadline)
 
     async def _perform_call(
         self, op: Operation, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -249,11 +237,14 @@ class BaseProvider(ABC, Generic[ConfigT]):
                     await self._make_ready(call)
                 lifecycle.enter()
                 try:
-                    # A call made inside another one of this provider has that one's slot.
-                    if slots is not None and call.is_within(self):
-                        slots = None
                     if slots is not None:
-                        await acquire_slot(call, slots)
+                        if call.parent is not None and call.is_within(self):
+                            slots = None  # it has the slot of the call that it is made in
+                        else:
+                            try:
+                                slots.acquire_nowait()
+                            except anyio.WouldBlock:
+                                await wait_for_slot(call, slots)
                     try:
                         result = await execute(
                             call, policy, self.logger, partial(function, self, *args, **kwargs)
@@ -285,7 +276,7 @@ class BaseProvider(ABC, Generic[ConfigT]):
                 if lifecycle.loop is not get_running_loop():
                     await self._make_ready(call)
                 if policy.limits.slots is not None and not call.is_within(self):
-                    await acquire_slot(call, policy.limits.slots)
+                    await wait_for_slot(call, policy.limits.slots)
                     slots = policy.limits.slots
                 begin = partial(self._begin_stream, policy, partial(function, self, *args, **kwargs))
                 source, item = await execute(call, policy, self.logger, begin)
@@ -346,7 +337,7 @@ class BaseProvider(ABC, Generic[ConfigT]):
         if not self.config.enabled:
             raise ProviderStateError("the provider is disabled by its config", sent=False)
 
-    async def _perform_initialize(self, op: Operation, function: Callable[..., Any]) -> None:
+    async def _perform_initialize(self, op: Operation, function: Callable[..., Any], *_: object) -> None:
         with self._call(op) as call, self._completing(call):
             self._refuse()
             if call.is_within(self, op.name):
@@ -379,7 +370,7 @@ class BaseProvider(ABC, Generic[ConfigT]):
             except Exception as error:  # noqa: BLE001 - what made initialize fail is what the caller must see
                 self.logger.warning("provider.cleanup_failed", error=error)
 
-    async def _perform_cleanup(self, op: Operation, function: Callable[..., Any]) -> None:
+    async def _perform_cleanup(self, op: Operation, function: Callable[..., Any], *_: object) -> None:
         with self._call(op) as call:
             if call.is_within(self, "initialize"):
                 await function(self)
@@ -392,7 +383,7 @@ class BaseProvider(ABC, Generic[ConfigT]):
             if not already:
                 self.logger.info("provider.closed", elapsed_ms=_milliseconds(call))
 
-    async def _perform_health(self, op: Operation, function: Callable[..., Any]) -> HealthCheck:
+    async def _perform_health(self, op: Operation, function: Callable[..., Any], *_: object) -> HealthCheck:
         if not self.config.enabled:
             return HealthCheck(status=HealthStatus.DISABLED)
         checked_at = datetime.now(UTC)

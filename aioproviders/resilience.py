@@ -30,9 +30,10 @@ from aioproviders.errors import (
 )
 from aioproviders.limits import CircuitBreaker, RateLimiter, RetryBudget
 from aioproviders.logs import ProviderLogger
+from aioproviders.phases import waiting
 from aioproviders.redaction import describe
 
-__all__ = ["Limits", "Policy", "acquire_slot", "execute", "next_item", "translate"]
+__all__ = ["Limits", "Policy", "execute", "next_item", "translate", "wait_for_slot"]
 
 Body = Callable[[], Awaitable[Any]]
 
@@ -109,22 +110,19 @@ async def execute(call: Call, policy: Policy, logger: ProviderLogger, body: Body
     raise first
 
 
-async def acquire_slot(call: Call, slots: anyio.Semaphore) -> None:
-    """Wait for a free slot of the concurrency limit, no longer than the call has time.
+async def wait_for_slot(call: Call, slots: anyio.Semaphore) -> None:
+    """Wait for a slot of the concurrency limit, no longer than the call has time.
 
     Raises:
         ProviderTimeoutError: There was none in time.
     """
-    try:
-        slots.acquire_nowait()
-    except anyio.WouldBlock:
-        left = call.time_left()
-        with anyio.move_on_after(None if left == inf else max(left, 0)) as scope:
-            await slots.acquire()
-        if scope.cancelled_caught:
-            raise ProviderTimeoutError(
-                f"no free slot of max_concurrency within {left:.2f} s", sent=False, reason="deadline"
-            ) from None
+    left = call.time_left()
+    with waiting(), anyio.move_on_after(None if left == inf else max(left, 0)) as scope:
+        await slots.acquire()
+    if scope.cancelled_caught:
+        raise ProviderTimeoutError(
+            f"no free slot of max_concurrency within {left:.2f} s", sent=False, reason="deadline"
+        )
 
 
 async def _attempt(call: Call, policy: Policy, body: Body) -> Any:
@@ -134,7 +132,8 @@ async def _attempt(call: Call, policy: Policy, body: Body) -> Any:
     failed: bool | None = None
     try:
         if rate is not None and not rate.try_acquire():
-            await rate.acquire(call.time_left())
+            with waiting():
+                await rate.acquire(call.time_left())
         timeout, own = policy.timeout, True
         if call.deadline is not None and (left := call.deadline - time.monotonic()) <= timeout:
             if left <= 0:
@@ -146,7 +145,7 @@ async def _attempt(call: Call, policy: Policy, body: Body) -> Any:
         try:
             with anyio.fail_after(timeout) as scope:
                 result = await attempt
-                failed = _returned_outage(result)
+                failed = getattr(result, "success", True) is False and _is_outage(result)
                 return result
         except Exception as exc:
             # The body may raise a TimeoutError, too: only the scope knows whose it is.
@@ -192,11 +191,9 @@ def _past_deadline(*, sent: bool = True) -> ProviderTimeoutError:
     return ProviderTimeoutError("the deadline of the call passed", sent=sent, reason="deadline")
 
 
-def _returned_outage(result: Any) -> bool:
-    """Whether the method returned a failure that counts against the other side."""
-    if getattr(result, "success", True) is not False:
-        return False
-    detail = getattr(result, "error_detail", None)
+def _is_outage(failure: Any) -> bool:
+    """Whether a failure that the method returned counts against the other side."""
+    detail = getattr(failure, "error_detail", None)
     return detail.to_error().is_outage if isinstance(detail, ErrorDetail) else True
 
 

@@ -18,7 +18,7 @@ import anyio
 import httpx
 import yarl
 
-from aioproviders.phases import Phases, recorded_phases
+from aioproviders.phases import recorded_phases, waiting
 from aioproviders.sdk.http.bodies import RequestBody, ResponseBody, ResponseTooLarge, too_large
 from aioproviders.sdk.http.connector import Connector, Slots
 from aioproviders.sdk.http.messages import PlainRequest, StreamedResponse, wire_url
@@ -111,7 +111,9 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         slots = self._slots
         phases = recorded_phases()
         if not slots.take():
-            await self._wait_for_slot(request, timeouts.get("pool"), phases)
+            with waiting():
+                if not await slots.wait(timeouts.get("pool")):
+                    raise self._not_pooled(request)
         started = 0.0 if phases is None else time.perf_counter() - phases.connecting
         try:
             response = await self._send(session, request, url, headers, data, timeouts)
@@ -128,17 +130,6 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
                 phases.first_byte += time.perf_counter() - phases.connecting - started
             return self._response(request, response)
         raise error from cause
-
-    async def _wait_for_slot(
-        self, request: httpx.Request, limit: float | None, phases: Phases | None
-    ) -> None:
-        started = time.perf_counter()
-        try:
-            if not await self._slots.wait(limit):
-                raise self._not_pooled(request)
-        finally:
-            if phases is not None:
-                phases.waiting += time.perf_counter() - started
 
     async def _send(  # noqa: PLR0913, PLR0917 -- what a request is made of
         self,
