@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, PrivateAttr
 
 __all__ = [
     "AuthenticationError",
@@ -219,7 +219,10 @@ class UnsupportedCapabilityError(ProviderError):
 
 
 class ErrorDetail(BaseModel):
-    """A `ProviderError` as data: what a result model carries when ``success`` is False."""
+    """A `ProviderError` as data: what a result model carries when ``success`` is False.
+
+    It is what its fields say: that it may know the error itself makes it no other.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -235,11 +238,26 @@ class ErrorDetail(BaseModel):
     status_code: int | None = None
     retry_after: float | None = None
     outage: bool | None = None
+    _error: ProviderError | None = PrivateAttr(default=None)
+
+    def __eq__(self, other: object) -> bool:
+        """Whether it is of the same class with the same fields."""
+        return type(self) is type(other) and self.__dict__ == other.__dict__
+
+    def __hash__(self) -> int:
+        return hash(tuple(self.__dict__.values()))
 
     @classmethod
     def from_error(cls, error: ProviderError) -> Self:
         """Copy the fields of `error`."""
-        return cls.model_validate({**vars(error), "code": error.code})
+        detail = cls.model_validate({**vars(error), "code": error.code})
+        detail._error = error  # noqa: SLF001 - of this class
+        return detail
+
+    @property
+    def error(self) -> ProviderError:
+        """The error itself where it is known, otherwise one of the same class with the same fields."""
+        return self._error or self.to_error()
 
     def to_error(self) -> ProviderError:
         """Build the error again, of the class that `code` names (`ProviderError` for a stranger's)."""

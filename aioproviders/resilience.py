@@ -194,7 +194,7 @@ def _past_deadline(*, sent: bool = True) -> ProviderTimeoutError:
 def _is_outage(failure: Any) -> bool:
     """Whether a failure that the method returned counts against the other side."""
     detail = getattr(failure, "error_detail", None)
-    return detail.to_error().is_outage if isinstance(detail, ErrorDetail) else True
+    return detail.error.is_outage if isinstance(detail, ErrorDetail) else True
 
 
 def translate(exc: BaseException) -> ProviderError:

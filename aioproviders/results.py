@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict, PrivateAttr
+from pydantic import BaseModel, ConfigDict
 
 from aioproviders.errors import ErrorDetail, ProviderError
 
@@ -23,25 +23,10 @@ class OperationResult(BaseModel):
 
     success: bool
     error_detail: ErrorDetail | None = None
-    _error: ProviderError | None = PrivateAttr(default=None)
-
-    def __eq__(self, other: object) -> bool:
-        """Whether it is of the same class with the same fields: the error's own identity does not count."""
-        if not isinstance(other, OperationResult):
-            return NotImplemented
-        return (
-            type(self) is type(other)
-            and self.__dict__ == other.__dict__
-            and self.__pydantic_extra__ == other.__pydantic_extra__
-        )
-
-    __hash__ = None  # type: ignore[assignment]  # as every model that can be changed
 
     def because_of(self, error: ProviderError) -> Self:
         """Return the result with `error` as what `raise_for_error` raises."""
-        result = self.model_copy(update={"error_detail": ErrorDetail.from_error(error)})
-        result._error = error  # noqa: SLF001 - of this class
-        return result
+        return self.model_copy(update={"error_detail": ErrorDetail.from_error(error)})
 
     def raise_for_error(self) -> Self:
         """Return the result, if it is a success.
@@ -51,11 +36,7 @@ class OperationResult(BaseModel):
         """
         if self.success:
             return self
-        raise self._error or self._as_error()
-
-    def _as_error(self) -> ProviderError:
-        """Return the error of a failure that the method itself made, or that was data meanwhile."""
-        return self.error_detail.to_error() if self.error_detail is not None else self._plain_error()
+        raise self._plain_error() if self.error_detail is None else self.error_detail.error
 
     def _plain_error(self) -> ProviderError:
         """Return the error of a failure that says of itself only what the model's own fields do."""
