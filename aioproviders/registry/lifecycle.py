@@ -7,6 +7,7 @@ from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 
 from aioproviders.errors import ConfigurationError, ProviderError, ProviderUnavailableError
 from aioproviders.factory import did_you_mean
@@ -63,8 +64,8 @@ def check_circles(graph: Graph) -> None:
 async def start(providers: Providers, names: Iterable[str]) -> dict[str, ProviderError]:
     """Initialize each of `names` after those of them it depends on, independent ones side by side.
 
-    After a failure nothing new is begun, but what is under way goes on to its end, so that one
-    attempt shows all that is wrong.
+    After a failure only those are begun that have nothing to wait for, and what is under way goes on to
+    its end, so that one attempt shows all that is wrong.
 
     Returns:
         The error of each one that failed.
@@ -72,15 +73,14 @@ async def start(providers: Providers, names: Iterable[str]) -> dict[str, Provide
     failures: dict[str, ProviderError] = {}
 
     async def begin(name: str) -> bool:
-        if not failures:
-            try:
-                await providers[name].initialize()
-            except ProviderError as error:
-                failures[name] = error
-            except anyio.get_cancelled_exc_class():
-                if cancelled_from_outside():
-                    raise
-                failures[name] = ProviderError("it was cancelled from within", provider=providers[name].name)
+        try:
+            await providers[name].initialize()
+        except ProviderError as error:
+            failures[name] = error
+        except anyio.get_cancelled_exc_class():
+            if cancelled_from_outside():
+                raise
+            failures[name] = ProviderError("it was cancelled from within", provider=providers[name].name)
         return not failures
 
     await _in_order(dependencies(providers, names), begin)
@@ -139,10 +139,13 @@ async def _in_order(graph: Graph, action: Callable[[str], Awaitable[bool]]) -> N
         async def run(name: str) -> None:
             if await action(name):
                 sorter.done(name)
-                launch()
+                await launch()
 
-        def launch() -> None:
+        async def launch() -> None:
             for name in sorter.get_ready():
                 task_group.start_soon(run, name, name=f"provider {name}")
+                # The quick ones end meanwhile: with thousands of tasks begun at once, most of the time
+                # goes into garbage collection.
+                await anyio.lowlevel.checkpoint()
 
-        launch()
+        await launch()

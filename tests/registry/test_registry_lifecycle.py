@@ -145,6 +145,31 @@ async def test_nothing_new_is_begun_after_a_failure():
     assert first.held == 0
 
 
+async def test_all_that_wait_for_nothing_are_begun_however_soon_one_fails():
+    """Of many that fail at once, one attempt tells every one."""
+    providers = [double(f"p{number}") for number in range(50)]
+    for provider in providers:
+        provider.errors["initialize"] = OSError("no")
+    with pytest.raises(ExceptionGroup) as caught:
+        async with filled(*providers):
+            pass
+    assert len(caught.value.exceptions) == 50
+
+
+async def test_quick_providers_do_not_pile_up():
+    """Of many that start and close at once only a few have a task at a time."""
+    tasks = []
+
+    class Counting(Double):
+        async def step(self, step):
+            tasks.append(len(asyncio.all_tasks()))
+
+    async with filled(*(double(f"p{number}", Counting) for number in range(200))):
+        pass
+    assert len(tasks) == 400
+    assert max(tasks) < 50
+
+
 async def test_an_error_while_rolling_back_is_noted_on_the_group():
     """The failures of the start come out; those of the rollback are with them as notes."""
     a, b = double("a"), double("b", depends_on=["a"])
