@@ -14,10 +14,10 @@ import anyio.lowlevel
 import httpx
 import pytest
 import trustme
+from aiohttp.client_proto import ResponseHandler
 
 from aioproviders.phases import record_phases
 from aioproviders.sdk.http.transport import AiohttpTransport
-from aioproviders.sdk.http.wire import BareRequest
 from aioproviders.testing.faults import FaultServer
 
 NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
@@ -371,7 +371,7 @@ async def test_every_error_of_the_library_below_is_translated(
     async def fail(*arguments, **options):
         raise raised
 
-    monkeypatch.setattr(BareRequest, "send", fail)
+    monkeypatch.setattr(ResponseHandler, "read", fail)
     with pytest.raises(expected) as caught:
         await client.get(f"{fault_server.url}/echo?key=hunter2")
     error = caught.value

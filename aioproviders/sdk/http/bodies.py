@@ -10,6 +10,7 @@ import anyio
 import httpx
 
 from aioproviders.sdk.http.connector import Slots
+from aioproviders.sdk.http.wire import Reply
 from aioproviders.sdk.http.wire_errors import maybe_sent
 
 _WRITE_SIZE = 65_536  # bytes handed to the socket under one write timeout
@@ -110,7 +111,7 @@ class ResponseBody(httpx.AsyncByteStream):
     closed (the connection is closed), an error or a cancellation.
 
     Args:
-        response: aiohttp's response, its headers read.
+        response: The response, its headers read.
         request: The request that it answers.
         slots: Where its slot came from.
         live: The responses that hold a slot; this one is put there and taken off.
@@ -120,10 +121,10 @@ class ResponseBody(httpx.AsyncByteStream):
 
     def __init__(  # noqa: PLR0913, PLR0917 -- made in one place, from what is at hand there
         self,
-        response: aiohttp.ClientResponse,
+        response: Reply | aiohttp.ClientResponse,
         request: httpx.Request,
         slots: Slots,
-        live: set[aiohttp.ClientResponse],
+        live: set[Reply | aiohttp.ClientResponse],
         limit: int | None,
         coding: str,
     ) -> None:

@@ -168,14 +168,24 @@ class Connector(aiohttp.TCPConnector):
             closed.add_done_callback(self._forget)
         return protocol
 
-    async def _get(self, key: ConnectionKey, traces: list[Trace]) -> Connection | None:
-        while (connection := await super()._get(key, traces)) is not None:
+    def idle(self, key: ConnectionKey) -> Connection | None:
+        """Take an idle connection that still serves; None where there is none."""
+        found = self._conns.get(key)
+        while found:
+            protocol, since = found.popleft()
+            if not found:
+                del self._conns[key]
             # Bytes that came while the connection was idle (a 408 before closing, say) are no answer to the
             # next request (RFC 9112, 9.2).
-            if connection.protocol is not None and not connection.protocol.should_close:
-                return connection
-            connection.close()
+            fresh = self._keepalive_timeout is None or time.monotonic() - since <= self._keepalive_timeout
+            if fresh and protocol.is_connected() and not protocol.should_close:
+                self._acquired.add(protocol)
+                return Connection(self, key, protocol, self._loop)
+            protocol.close()
         return None
+
+    async def _get(self, key: ConnectionKey, traces: list[Trace]) -> Connection | None:  # noqa: ARG002 -- aiohttp's signature
+        return self.idle(key)
 
     def _release(self, key: ConnectionKey, protocol: ResponseHandler, *, should_close: bool = False) -> None:
         if should_close and protocol.transport is not None:

@@ -12,11 +12,11 @@ from typing import Any
 
 import aiohttp
 import httpx
-import yarl
 
 from aioproviders.sdk.http.bodies import ResponseBody, closing, too_large
+from aioproviders.sdk.http.wire import Reply
 
-__all__ = ["PlainRequest", "StreamedResponse", "Target", "fields_of", "wire_url"]
+__all__ = ["PlainRequest", "StreamedResponse", "Target", "fields_of"]
 
 
 class Target(httpx.URL):
@@ -28,16 +28,9 @@ class Target(httpx.URL):
         return self.netloc.decode("ascii")
 
     @cached_property
-    def wire(self) -> yarl.URL:
-        """The same for aiohttp, the request target in one piece: nothing is quoted, joined or dropped."""
-        return wire_url(self, self.raw_path)
-
-
-def wire_url(url: httpx.URL, target: bytes) -> yarl.URL:
-    """Return `url` for aiohttp, with `target` as the request target."""
-    return yarl.URL.build(
-        scheme=url.scheme, authority=url.netloc.decode("ascii"), path=target.decode("ascii"), encoded=True
-    )
+    def target(self) -> str:
+        """Path and query, as in the first line of a request."""
+        return self.raw_path.decode("ascii")
 
 
 class PlainRequest(httpx.Request):
@@ -77,7 +70,7 @@ class StreamedResponse(httpx.Response):
     """An `httpx.Response` that reads its body over fewer layers and holds to a limit for the decoded body.
 
     Args:
-        response: aiohttp's.
+        response: Its head.
         stream: Its body.
         request: What it answers.
         limit: The most bytes that the decoded body may have; None means no limit.
@@ -90,7 +83,7 @@ class StreamedResponse(httpx.Response):
     # httpx's own __init__ is left out on purpose: it would parse the headers.
     def __init__(
         self,
-        response: aiohttp.ClientResponse,
+        response: Reply | aiohttp.ClientResponse,
         stream: ResponseBody,
         request: httpx.Request,
         limit: int | None,

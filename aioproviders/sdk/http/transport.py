@@ -1,4 +1,4 @@
-"""httpx on aiohttp's wire: an `httpx.AsyncBaseTransport` over one `aiohttp.ClientSession`.
+"""httpx on aiohttp's wire: an `httpx.AsyncBaseTransport` over one pool of aiohttp's connections.
 
 It sends what httpx made of a request, byte for byte, and once: no header, cookie, redirect, quoting,
 decompression or second try of aiohttp's own. What can go wrong, and what it means for a retry, is in
@@ -17,12 +17,14 @@ import aiohttp
 import anyio
 import httpx
 import yarl
+from aiohttp.client_reqrep import ConnectionKey
+from aiohttp.connector import Connection
 
 from aioproviders.phases import recorded_phases, waiting
 from aioproviders.sdk.http.bodies import RequestBody, ResponseBody, ResponseTooLarge, too_large
 from aioproviders.sdk.http.connector import Connector, Slots
-from aioproviders.sdk.http.messages import PlainRequest, StreamedResponse, wire_url
-from aioproviders.sdk.http.wire import BareRequest, exchange
+from aioproviders.sdk.http.messages import PlainRequest, StreamedResponse
+from aioproviders.sdk.http.wire import BareRequest, Reply, head_of, send
 from aioproviders.sdk.http.wire_errors import maybe_sent
 
 __all__ = ["DEFAULT_LIMITS", "AiohttpTransport", "ResponseTooLarge"]
@@ -31,6 +33,7 @@ DEFAULT_LIMITS = httpx.Limits(max_connections=100)
 """100 connections, kept alive for 5 idle seconds."""
 
 _WHOLE_BODY = 32_768  # bytes that always fit the socket's buffer, so that no write timeout is needed
+_MOST_ORIGINS = 512
 _CLOSE_SECONDS = 2.0  # for sockets to close in
 _EMPTY: dict[str, Any] = {}
 
@@ -75,7 +78,8 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
             if (url := self._env_proxies.get(scheme) or self._env_proxies.get("all"))
         }
         self._slots = Slots(limits.max_connections)
-        self._live: set[aiohttp.ClientResponse] = set()
+        self._live: set[Reply | aiohttp.ClientResponse] = set()
+        self._keys: dict[tuple[str, bytes], ConnectionKey] = {}
         self._session: aiohttp.ClientSession | None = None
         self._connector: Connector | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -106,8 +110,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         """
         session = self._session_here()
         timeouts = request.extensions.get("timeout") or _EMPTY
-        url, headers = _head(request)
-        data = _body(request, timeouts)
+        body = _body(request, timeouts)
         slots = self._slots
         phases = recorded_phases()
         if not slots.take():
@@ -116,12 +119,12 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
                     raise self._not_pooled(request)
         started = 0.0 if phases is None else time.perf_counter() - phases.connecting
         try:
-            response = await self._send(session, request, url, headers, data, timeouts)
+            response = await self._send(session, request, body, timeouts)
         except Exception as exc:  # noqa: BLE001 -- translated below
             slots.release()
             error, cause = maybe_sent(exc, request)
-            if isinstance(data, RequestBody) and data.error is not None:  # aiohttp wraps what a body raised
-                error, cause = data.failure(request), data.error.__cause__
+            if isinstance(body, RequestBody) and body.error is not None:  # aiohttp wraps what a body raised
+                error, cause = body.failure(request), body.error.__cause__
         except BaseException:
             slots.release()
             raise
@@ -131,20 +134,21 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
             return self._response(request, response)
         raise error from cause
 
-    async def _send(  # noqa: PLR0913, PLR0917 -- what a request is made of
+    async def _send(
         self,
         session: aiohttp.ClientSession,
         request: httpx.Request,
-        url: yarl.URL,
-        headers: list[tuple[str, str]],
-        data: bytes | RequestBody | None,
+        body: bytes | RequestBody,
         timeouts: dict[str, Any],
-    ) -> aiohttp.ClientResponse:
+    ) -> Reply | aiohttp.ClientResponse:
+        url = request.url
+        headers = request.fields if isinstance(request, PlainRequest) else _headers(request, body)
+        proxy = self._proxy_for(url)
         timeout = _client_timeout(timeouts.get("connect"), timeouts.get("read"))
-        proxy = self._proxy_for(request.url)
-        if proxy is None and not isinstance(data, RequestBody):
-            assert self._connector is not None  # noqa: S101 -- made with the session
-            return await exchange(session, self._connector, request.method, url, headers, data, timeout)
+        if proxy is None and not isinstance(body, RequestBody):
+            sent = head_of(request.method, _target(request), headers) + body
+            connection = await self._connection(session, url, timeout)
+            return await send(connection, request.method, sent, timeout.sock_read)
         options: dict[str, Any] = {}
         if proxy is not None:
             options["proxy"] = proxy.url
@@ -153,8 +157,32 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
             else:
                 headers = [*headers, *proxy.headers]
         return await session.request(
-            request.method, url, data=data, headers=headers, allow_redirects=False, timeout=timeout, **options
+            request.method,
+            _wire_url(url, _target(request)),
+            data=body or None,
+            headers=headers,
+            allow_redirects=False,
+            timeout=timeout,
+            **options,
         )
+
+    async def _connection(
+        self,
+        session: aiohttp.ClientSession,
+        url: httpx.URL,
+        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 -- aiohttp's own
+    ) -> Connection:
+        """Get an idle connection or make one; aiohttp wants a request for that, which is never sent."""
+        origin = (url.scheme, url.netloc)
+        connector, key = self._connector, self._keys.get(origin)
+        assert connector is not None and self._loop is not None  # noqa: S101, PT018 -- made with the session
+        if key is not None and (idle := connector.idle(key)) is not None:
+            return idle
+        asking = BareRequest("GET", _wire_url(url, "/"), loop=self._loop, session=session)
+        if len(self._keys) >= _MOST_ORIGINS:
+            self._keys.clear()
+        self._keys[origin] = asking.connection_key
+        return await connector.connect(asking, traces=[], timeout=timeout)
 
     async def aclose(self) -> None:
         """Close every connection, those in use too, and wait (2 s at most) until their sockets are closed."""
@@ -206,7 +234,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
             )
         return httpx.PoolTimeout("no connection of the pool came free in time", request=request)
 
-    def _response(self, request: httpx.Request, response: aiohttp.ClientResponse) -> StreamedResponse:
+    def _response(self, request: httpx.Request, response: Reply | aiohttp.ClientResponse) -> StreamedResponse:
         """Wrap aiohttp's response, whose slot is the body's from here on."""
         limit = request.extensions.get("max_response_bytes")
         coding = response.headers.get("Content-Encoding", "")
@@ -251,14 +279,12 @@ class _Proxy:
             self.headers.append(("Proxy-Authorization", f"Basic {token}"))
 
 
-def _head(request: httpx.Request) -> tuple[yarl.URL, list[tuple[str, str]]]:
-    """Return where a request goes and its headers, as aiohttp takes them.
+def _headers(request: httpx.Request, body: bytes | RequestBody) -> list[tuple[str, str]]:
+    """Return all the headers of a request, as aiohttp takes them.
 
     Raises:
-        httpx.TransportError: They can't be sent.
+        httpx.TransportError: It can't be sent.
     """
-    if isinstance(request, PlainRequest):
-        return request.url.wire, request.fields
     url = request.url
     if url.scheme not in {"http", "https"} or not url.host:
         raise httpx.UnsupportedProtocol(
@@ -271,18 +297,36 @@ def _head(request: httpx.Request) -> tuple[yarl.URL, list[tuple[str, str]]]:
             if name.lower() != b"transfer-encoding"  # aiohttp's to say, and never beside a Content-Length
         ]
     except UnicodeDecodeError:
-        # aiohttp encodes as UTF-8: other bytes would arrive changed.
+        # UTF-8 is what is sent: other bytes would arrive changed.
         raise httpx.LocalProtocolError("a header of the request is no UTF-8", request=request) from None
-    return wire_url(url, request.extensions.get("target", url.raw_path)), headers
+    if "host" not in request.headers:
+        headers.insert(0, ("Host", url.netloc.decode("ascii")))
+    if body and isinstance(body, bytes) and "content-length" not in request.headers:
+        headers.append(("Content-Length", str(len(body))))
+    return headers
 
 
-def _body(request: httpx.Request, timeouts: dict[str, Any]) -> bytes | RequestBody | None:
+def _target(request: httpx.Request) -> str:
+    """Return the request target: nothing of it is quoted, joined or dropped."""
+    if isinstance(request, PlainRequest):
+        return request.url.target
+    target: bytes = request.extensions.get("target", request.url.raw_path)
+    return target.decode("ascii")
+
+
+def _wire_url(url: httpx.URL, target: str) -> yarl.URL:
+    return yarl.URL.build(scheme=url.scheme, authority=url.netloc.decode("ascii"), path=target, encoded=True)
+
+
+def _body(request: httpx.Request, timeouts: dict[str, Any]) -> bytes | RequestBody:
+    if isinstance(request, PlainRequest) and len(request.content) <= _WHOLE_BODY:
+        return request.content
     stream = request.stream
     if isinstance(stream, httpx.ByteStream):
         # Not request.content: httpx leaves a request that it made for a redirect unread.
         whole = b"".join(stream)
         if len(whole) <= _WHOLE_BODY:
-            return whole or None
+            return whole
     if not isinstance(stream, httpx.AsyncByteStream):
         raise RuntimeError("a request with a sync body can't be sent by an async client")  # noqa: TRY004 -- as httpx says it
     return RequestBody(stream, timeouts.get("write"))

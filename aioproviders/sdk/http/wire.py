@@ -1,18 +1,24 @@
-"""One request over one connection of the pool, on aiohttp's protocol."""
+"""One request over one connection of the pool, on aiohttp's connection and parser.
+
+`send` does for a request whose body is at hand what `aiohttp.ClientSession.request` does for any: it leaves
+out cookies, redirects, proxies, traces, middlewares and second tries, none of which are wanted here and which
+are three quarters of the time. What else there is to send, goes through a session, with `BareRequest`.
+"""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable
 from typing import Any
 
 import aiohttp
 import multidict
-import yarl
+from aiohttp.connector import Connection
 
-__all__ = ["BareRequest", "exchange"]
+__all__ = ["BareRequest", "Reply", "head_of", "send"]
 
 _NEVER = float("inf")
+_OK = 200
+_SWITCHING_PROTOCOLS = 101
 
 
 class _AllMethods(frozenset[str]):
@@ -33,42 +39,81 @@ class BareRequest(aiohttp.ClientRequest):
         """Add no Accept, Accept-Encoding and User-Agent."""
 
 
-async def exchange(  # noqa: PLR0913, PLR0917 - what a request is made of
-    session: aiohttp.ClientSession,
-    connector: aiohttp.BaseConnector,
-    method: str,
-    url: yarl.URL,
-    headers: list[tuple[str, str]],
-    data: bytes | None,
-    timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 - aiohttp's own
-) -> aiohttp.ClientResponse:
-    """Send a request whose body is at hand, to no proxy, and return its response when the headers have come.
+class Reply:
+    """A response whose headers have come, with what is asked of an `aiohttp.ClientResponse`.
 
-    It does what `aiohttp.ClientSession.request` does at heart, without what is around it and unwanted here:
-    redirects, cookies, authentication, proxies, traces, middlewares, second tries. They are half of its time.
+    At the end of its body the connection goes back to the pool.
+
+    Args:
+        message: aiohttp's, parsed.
+        content: The body.
+        connection: What it comes from.
+    """
+
+    __slots__ = ("_connection", "content", "headers", "raw_headers", "reason", "status", "version")
+
+    def __init__(self, message: Any, content: aiohttp.StreamReader, connection: Connection) -> None:
+        self.status: int = message.code
+        self.reason: str | None = message.reason
+        self.version: aiohttp.HttpVersion | None = message.version
+        self.headers: multidict.CIMultiDictProxy[str] = message.headers
+        self.raw_headers: tuple[tuple[bytes, bytes], ...] = message.raw_headers
+        self.content = content
+        self._connection = connection
+        content.on_eof(connection.release)
+
+    def close(self) -> None:
+        """Close the connection, unless the body was read to its end; who waits for more gets an error."""
+        if self.content.exception() is None and not self.content.is_eof():
+            self.content.set_exception(aiohttp.ClientConnectionError("Connection closed"))
+        self._connection.close()
+
+
+def head_of(method: str, target: str, headers: list[tuple[str, str]]) -> bytes:
+    """Return the head of a request (RFC 9112, 3 and 5).
+
+    Raises:
+        ValueError: Something in it would end its line.
+    """
+    lines = [f"{method} {target} HTTP/1.1\r\n", *[f"{name}: {value}\r\n" for name, value in headers], "\r\n"]
+    head = "".join(lines)
+    if not head.count("\r") == head.count("\n") == len(lines) or "\0" in head:
+        raise ValueError("a line break or a null byte in the head of a request")
+    return head.encode()
+
+
+async def send(connection: Connection, method: str, sent: bytes, read_timeout: float | None) -> Reply:
+    """Send a request, and return its response when the headers have come.
+
+    Args:
+        connection: One that nobody else uses.
+        method: The request's.
+        sent: Head and body.
+        read_timeout: Seconds that the server may be silent for; None means for ever.
 
     Raises:
         Exception: aiohttp's; the connection is closed.
     """
-    request = BareRequest(
-        method, url, headers=headers, data=data, loop=asyncio.get_running_loop(), session=session
-    )
-    connection = await connector.connect(request, traces=[], timeout=timeout)
+    # ResponseHandler, whose methods aiohttp's own session calls in this order.
+    protocol: Any = connection.protocol
     try:
-        protocol: Any = connection.protocol
         protocol.set_response_params(
             skip_payload=method == "HEAD",
             read_until_eof=True,
             auto_decompress=False,
-            read_timeout=timeout.sock_read,
+            read_timeout=read_timeout,
             timeout_ceil_threshold=_NEVER,
         )
-        response = await request.send(connection)
-        try:
-            return await response.start(connection)
-        except BaseException:
-            response.close()
-            raise
+        transport = protocol.transport
+        if transport is None or transport.is_closing():
+            raise aiohttp.ClientConnectionResetError("Cannot write to closing transport")
+        transport.write(sent)
+        protocol.start_timeout()
+        while True:
+            message, content = await protocol.read()
+            # Interim responses (RFC 9110, 15.2) are passed over.
+            if message.code >= _OK or message.code == _SWITCHING_PROTOCOLS:
+                return Reply(message, content, connection)
     except BaseException:
         connection.close()
         raise

@@ -58,7 +58,7 @@ def _maybe_sent(exc: Exception, request: httpx.Request) -> Exception:  # noqa: C
             )
         case aiohttp.ClientPayloadError():
             return httpx.RemoteProtocolError("the response's body broke off or is malformed", request=request)
-        case aiohttp.ClientResponseError():
+        case aiohttp.ClientResponseError() | aiohttp.http_exceptions.HttpProcessingError():
             return httpx.RemoteProtocolError("the server's answer is no valid HTTP", request=request)
         case aiohttp.InvalidURL():
             return httpx.ConnectError("the request's URL is invalid", request=request)
