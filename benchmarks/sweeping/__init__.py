@@ -1,0 +1,1 @@
+"""The parts of the suite `sweeps`, one subject each."""
