@@ -8,6 +8,7 @@ import asyncio
 import ssl
 import time
 from collections import OrderedDict
+from math import inf
 
 import aiohttp
 import anyio
@@ -25,7 +26,8 @@ class Slots:
     """A FIFO semaphore: whoever asked first is served first, and a cancelled waiter loses nobody's slot.
 
     aiohttp's own queue picks a waiter by chance, so with more calls than connections some wait as long as the
-    whole run. Loop futures are used directly, because a slot is handed over in callbacks, which can't await.
+    whole run. Loop futures are used directly, because a slot is handed over in callbacks, which can't await;
+    and one timer serves the whole queue: a timer a waiter costs as much as all the rest of the waiting.
 
     Args:
         limit: Slots in all; None means that there is no limit.
@@ -34,7 +36,8 @@ class Slots:
     def __init__(self, limit: int | None) -> None:
         self.limit = limit
         self.in_use = 0
-        self._waiters: OrderedDict[asyncio.Future[bool], None] = OrderedDict()
+        self._waiters: OrderedDict[asyncio.Future[bool], float] = OrderedDict()  # and until when they wait
+        self._timer: asyncio.TimerHandle | None = None
 
     @property
     def waiting(self) -> int:
@@ -49,7 +52,7 @@ class Slots:
         self.in_use += 1
         return True
 
-    async def wait(self, timeout: float | None) -> bool:  # noqa: ASYNC109 -- a timer on the future, cheaper than a scope
+    async def wait(self, timeout: float | None) -> bool:  # noqa: ASYNC109 -- the timer is the queue's
         """Wait in the queue for a slot.
 
         Args:
@@ -60,8 +63,10 @@ class Slots:
         """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[bool] = loop.create_future()
-        self._waiters[future] = None
-        timer = None if timeout is None else loop.call_later(timeout, self._give_up, future)
+        until = inf if timeout is None else loop.time() + timeout
+        self._waiters[future] = until
+        if timeout is not None and (self._timer is None or until < self._timer.when()):
+            self._set_timer(loop, until)
         try:
             return await future
         except BaseException:
@@ -70,8 +75,9 @@ class Slots:
             raise
         finally:
             self._waiters.pop(future, None)
-            if timer is not None:
-                timer.cancel()
+            if not self._waiters and self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
 
     def release(self) -> None:
         """Give a slot back, to the first who waits."""
@@ -84,11 +90,26 @@ class Slots:
 
     def close(self) -> None:
         """Send everybody in the queue away."""
-        while self._waiters:
-            self._give_up(self._waiters.popitem(last=False)[0])
+        for future in list(self._waiters):
+            self._give_up(future)
 
-    @staticmethod
-    def _give_up(future: asyncio.Future[bool]) -> None:
+    def _set_timer(self, loop: asyncio.AbstractEventLoop, until: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = loop.call_at(until, self._give_up_late_ones, loop)
+
+    def _give_up_late_ones(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._timer = None
+        now = loop.time()
+        for future in [future for future, until in self._waiters.items() if until <= now]:
+            self._give_up(future)
+        # Those served in time left no trace in the timer: it is set anew for who is left.
+        following = min(self._waiters.values(), default=inf)
+        if following < inf:
+            self._set_timer(loop, following)
+
+    def _give_up(self, future: asyncio.Future[bool]) -> None:
+        del self._waiters[future]
         if not future.done():
             future.set_result(False)
 

@@ -69,7 +69,7 @@ class Endpoints:
     """
 
     def __init__(self, base: str) -> None:
-        url = httpx.URL(base).copy_with(userinfo=b"")
+        url = Target(httpx.URL(base).copy_with(userinfo=b""))
         self.base = url
         self.origin = origin(url)
         self._prefix = str(url).rstrip("/")

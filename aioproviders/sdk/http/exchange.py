@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from http import HTTPStatus
 from typing import Any, cast
@@ -24,6 +24,7 @@ __all__ = ["Exchange", "close", "succeeded"]
 _MOST_REDIRECTS = 10
 _CLOSE_SECONDS = 2.0
 _NOT_MODIFIED = 304
+_WITH_CONTENT = frozenset({"POST", "PUT", "PATCH"})  # they say so where there is none
 _UNAUTHORIZED = 401
 
 
@@ -60,19 +61,22 @@ class Exchange:
         self._before_extra = before_extra
         self._mask = mask
 
-    async def run(self, draft: Draft, timeouts: Mapping[str, Any], *, stream: bool = False) -> httpx.Response:
+    async def run(self, draft: Draft, extensions: dict[str, Any], *, stream: bool = False) -> httpx.Response:
         """Make one attempt. With `stream` the body is not read, and the response to be closed.
 
         Raises:
             ProviderError: No success came of it.
         """
-        response = await self.ask(draft, timeouts, stream=stream)
+        if self._tokens is None:
+            response = await self._send(draft, extensions, self._auth, stream=stream)
+        else:
+            response = await self.ask(draft, extensions, stream=stream)
         if succeeded(response):
             return response
         raise error_of_answer(read_failure(await self._read_rest(draft, response), self._mask), str(draft))
 
     async def ask(
-        self, draft: Draft, timeouts: Mapping[str, Any], *, stream: bool = False, as_drafted: bool = False
+        self, draft: Draft, extensions: dict[str, Any], *, stream: bool = False, as_drafted: bool = False
     ) -> httpx.Response:
         """Make one attempt and return the response, whatever its status.
 
@@ -84,10 +88,10 @@ class Exchange:
         tokens = self._tokens
         auth = None if as_drafted else self._auth
         if tokens is None or "authorization" in draft.headers:
-            return await self._send(draft, timeouts, auth, stream=stream)
+            return await self._send(draft, extensions, auth, stream=stream)
         token = await tokens.get()
         draft.headers["authorization"] = f"Bearer {token}"
-        response = await self._send(draft, timeouts, auth, stream=stream)
+        response = await self._send(draft, extensions, auth, stream=stream)
         if response.status_code == _UNAUTHORIZED:
             # It may have been revoked. Refused requests were not acted upon, so writes may go again too.
             tokens.reject(token)
@@ -95,16 +99,16 @@ class Exchange:
                 await close(response)
             await self._before_extra()
             draft.headers["authorization"] = f"Bearer {await tokens.get()}"
-            response = await self._send(draft, timeouts, auth, stream=stream)
+            response = await self._send(draft, extensions, auth, stream=stream)
         return response
 
-    async def ask_bare(self, draft: Draft, timeouts: Mapping[str, Any]) -> httpx.Response:
+    async def ask_bare(self, draft: Draft, extensions: dict[str, Any]) -> httpx.Response:
         """Make a request that carries nothing but the draft: none of the client's headers, cookies or auth.
 
         Raises:
             ProviderError: There was no response.
         """
-        return await self._send(draft, timeouts, None, stream=False, bare=True)
+        return await self._send(draft, extensions, None, stream=False, bare=True)
 
     async def next_chunk(
         self, draft: Draft, chunks: AsyncGenerator[bytes, None], silence: float
@@ -128,57 +132,55 @@ class Exchange:
             raise error_of_exception(exc, str(draft), draft.url) from exc
 
     async def _send(
-        self, draft: Draft, timeouts: Mapping[str, Any], auth: Any, *, stream: bool, bare: bool = False
+        self, draft: Draft, extensions: dict[str, Any], auth: Any, *, stream: bool, bare: bool = False
     ) -> httpx.Response:
         """Send a request and, unless it is to go `bare`, what redirects ask for."""
-        seen: list[httpx.URL] = []
+        seen: list[httpx.URL] | None = None
         while True:
             try:
                 if self._lean and not stream:
                     response = await self._client.send(
-                        self._request(draft, timeouts), auth=None, follow_redirects=False
+                        self._request(draft, extensions), auth=None, follow_redirects=False
                     )
                 else:
-                    response = await self._send_through_httpx(draft, timeouts, auth, stream=stream, bare=bare)
+                    response = await self._send_through_httpx(
+                        draft, extensions, auth, stream=stream, bare=bare
+                    )
             except (httpx.HTTPError, httpx.InvalidURL) as exc:
                 raise error_of_exception(exc, str(draft), draft.url) from exc
             if response.status_code // 100 != 3 or bare or not response.has_redirect_location:  # noqa: PLR2004 - 3xx
                 return response
             if stream:
                 await close(response)
-            seen.append(draft.url)
+            seen = [*(seen or ()), draft.url]
             draft = _redirected(draft, response, seen)
             await self._before_extra()
 
-    def _request(self, draft: Draft, timeouts: Mapping[str, Any], *, limited: bool = True) -> httpx.Request:
-        body = draft.body or b""
-        fields = [("host", draft.url.authority), *draft.headers.items()]
-        if body or draft.method in {"POST", "PUT", "PATCH"}:
-            fields.append(("content-length", str(len(body))))
-        limit = self._max_bytes if limited else None
-        return PlainRequest(
-            draft.method, draft.url, fields, body, {"timeout": timeouts, "max_response_bytes": limit}
-        )
+    def _request(self, draft: Draft, extensions: dict[str, Any]) -> httpx.Request:
+        body, headers = draft.body or b"", draft.headers
+        headers["host"] = draft.url.authority
+        if body or draft.method in _WITH_CONTENT:
+            headers["content-length"] = str(len(body))
+        return PlainRequest(draft.method, draft.url, headers, body, extensions)
 
     async def _send_through_httpx(
-        self, draft: Draft, timeouts: Mapping[str, Any], auth: Any, *, stream: bool, bare: bool
+        self, draft: Draft, extensions: dict[str, Any], auth: Any, *, stream: bool, bare: bool
     ) -> httpx.Response:
+        if stream:
+            # What it sums up to is no matter; its lines and events are bounded one by one.
+            extensions = {**extensions, "max_response_bytes": None}
         if self._own or bare:
-            request = self._request(draft, timeouts, limited=not stream)
+            request = self._request(draft, extensions)
         else:
             request = self._client.build_request(
                 draft.method,
                 draft.url,
                 headers=draft.headers,
                 content=draft.body,
-                extensions={
-                    "timeout": dict(timeouts),
-                    "max_response_bytes": None if stream else self._max_bytes,
-                },
+                extensions=extensions,
             )
         response = await self._client.send(request, stream=True, auth=auth, follow_redirects=False)
         if stream:
-            # What it sums up to is no matter; its lines and events are bounded one by one.
             _cut(response)
             return response
         return await _read_bounded(response, self._max_bytes)
@@ -242,7 +244,10 @@ def _redirected(draft: Draft, response: httpx.Response, seen: list[httpx.URL]) -
     see_other = status == HTTPStatus.SEE_OTHER and draft.method != "HEAD"
     method = "GET" if see_other else draft.method
     url = Target(target.copy_with(fragment=None))
-    return Draft(method, url, draft.headers, None if see_other else draft.body)
+    if not see_other:
+        return Draft(method, url, draft.headers, draft.body)
+    of_content = {"content-type", "content-length"}
+    return Draft(method, url, {k: v for k, v in draft.headers.items() if k not in of_content}, None)
 
 
 async def _read_bounded(response: httpx.Response, limit: int) -> httpx.Response:

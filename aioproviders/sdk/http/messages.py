@@ -39,7 +39,7 @@ class PlainRequest(httpx.Request):
     Args:
         method: In capitals.
         url: Absolute.
-        fields: All headers, the ones of the framing included; names and values checked.
+        fields: All headers, the ones of the framing included.
         content: The body.
         extensions: As for `httpx.Request`.
     """
@@ -49,7 +49,7 @@ class PlainRequest(httpx.Request):
         self,
         method: str,
         url: Target,
-        fields: list[tuple[str, str]],
+        fields: Mapping[str, str],
         content: bytes,
         extensions: dict[str, Any],
     ) -> None:
@@ -57,8 +57,12 @@ class PlainRequest(httpx.Request):
         self.url: Target = url
         self.fields = fields
         self.extensions = extensions
-        self.stream = httpx.ByteStream(content)
         self._content = content
+
+    @cached_property
+    def stream(self) -> httpx.ByteStream:  # type: ignore[override]  # a plain attribute there
+        """The body."""
+        return httpx.ByteStream(self._content)
 
     @cached_property
     def headers(self) -> httpx.Headers:  # type: ignore[override]  # a plain attribute there

@@ -94,6 +94,7 @@ class HTTPSDKProvider(SDKProvider[HTTPSDKConfig]):
         self._endpoints = Endpoints(self.config.api_endpoint)
         self._auth = auth_of(self.config)
         self._bare_headers = {
+            "host": self._endpoints.base.authority,
             "accept": "application/json, */*;q=0.8",
             "accept-encoding": "gzip, deflate",
             "user-agent": _user_agent(),
@@ -103,7 +104,9 @@ class HTTPSDKProvider(SDKProvider[HTTPSDKConfig]):
         self.conceal(*_sent(credentials))
         self._headers = self._bare_headers | own | credentials
         self._key_header = (self.config.idempotency_header or "Idempotency-Key").lower()
-        self._timeouts = {name: self._timeouts_of(policy.timeout) for name, policy in self._policies.items()}
+        self._extensions = {
+            name: self._extensions_of(policy.timeout) for name, policy in self._policies.items()
+        }
 
     def rebuilt(self, config: ProviderConfig) -> Self:
         """Make another one like this with another config; a given client is handed on."""
@@ -169,7 +172,7 @@ class HTTPSDKProvider(SDKProvider[HTTPSDKConfig]):
         """
         call = self._call_here()
         draft = self._draft(call, method, endpoint, data, params, headers, idempotency_key)
-        response = await self._ready().run(draft, self._timeouts["make_request"])
+        response = await self._ready().run(draft, self._extensions["make_request"])
         answer = read_answer(response, draft)
         return SDKResponse(
             success=True,
@@ -219,7 +222,7 @@ class HTTPSDKProvider(SDKProvider[HTTPSDKConfig]):
         given = {name.lower() for name in headers or ()}
         # A compressed stream comes in gulps: what is out is not yet at hand.
         draft.headers |= {k: v for k, v in _STREAM_HEADERS[as_].items() if k not in given}
-        response = await self._ready().run(draft, self._timeouts["stream_request"], stream=True)
+        response = await self._ready().run(draft, self._extensions["stream_request"], stream=True)
         try:
             if as_ == "events" and not response.headers.get("content-type", "").startswith(
                 "text/event-stream"
@@ -316,10 +319,10 @@ class HTTPSDKProvider(SDKProvider[HTTPSDKConfig]):
             ProviderError: The service could not be asked, or answered neither yes nor no.
         """
         auth = auth_with(self._auth, credentials)
-        timeouts = self._timeouts["authenticate"]
+        extensions = self._extensions["authenticate"]
         if isinstance(auth, OAuth2Auth):
             try:
-                await self._ask_token(auth, timeouts)
+                await self._ask_token(auth, extensions)
             except AuthenticationError as error:
                 if error.status_code is None:  # not refused: the answer makes no sense
                     raise
@@ -331,7 +334,7 @@ class HTTPSDKProvider(SDKProvider[HTTPSDKConfig]):
         own, tried = auth_headers(self._auth), auth_headers(auth)
         headers = {name: value for name, value in self._headers.items() if name not in own} | tried
         draft = draft_request(self._endpoints, headers, "GET", path, None, None, None)
-        response = await self._ready().ask(draft, timeouts, as_drafted=True)
+        response = await self._ready().ask(draft, extensions, as_drafted=True)
         if response.status_code in CREDENTIALS_REFUSED:
             return False
         if succeeded(response):
@@ -358,7 +361,7 @@ class HTTPSDKProvider(SDKProvider[HTTPSDKConfig]):
                 self._endpoints, self._headers, "GET", config.openapi_path, None, None, None
             )
             self._add_trace(self._call_here(), draft)
-            response = await self._ready().run(draft, self._timeouts["get_capabilities"])
+            response = await self._ready().run(draft, self._extensions["get_capabilities"])
             self._service = describe_service(read_answer(response, draft).data)
         return {
             "methods": list(METHODS),
@@ -396,7 +399,7 @@ class HTTPSDKProvider(SDKProvider[HTTPSDKConfig]):
         )
         self._add_trace(self._call_here(), draft)
         try:
-            response = await self._ready().ask(draft, self._timeouts["health_check"])
+            response = await self._ready().ask(draft, self._extensions["health_check"])
         except RequestError as exc:
             if (
                 path is None and exc.status_code is not None
@@ -438,18 +441,19 @@ class HTTPSDKProvider(SDKProvider[HTTPSDKConfig]):
 
     async def _fetch_token(self, auth: OAuth2Auth) -> Token:
         await self._acquire_rate()
-        token = await self._ask_token(auth, self._timeouts["make_request"])
+        token = await self._ask_token(auth, self._extensions["make_request"])
         self.conceal(token.value)
         return token
 
-    async def _ask_token(self, auth: OAuth2Auth, timeouts: Mapping[str, Any]) -> Token:
+    async def _ask_token(self, auth: OAuth2Auth, extensions: dict[str, Any]) -> Token:
         secrets, exchange = Redactor(secrets_in(auth)), self._ready()
         # A token that takes too long should be known as that, before the whole attempt is over.
-        limits = {**timeouts, "read": timeouts["connect"], "write": timeouts["connect"]}
+        limits = extensions["timeout"]
+        limits = {**limits, "read": limits["connect"], "write": limits["connect"]}
         return await ask_token(
             auth,
             self._bare_headers,
-            lambda draft: exchange.ask_bare(draft, limits),
+            lambda draft: exchange.ask_bare(draft, {**extensions, "timeout": limits}),
             lambda text: secrets.text(self._redactor.text(text)),
         )
 
@@ -462,11 +466,14 @@ class HTTPSDKProvider(SDKProvider[HTTPSDKConfig]):
         self._rate = super()._make_rate_limiter()
         return self._rate
 
-    def _timeouts_of(self, attempt: float) -> dict[str, float | None]:
-        """Return httpx's timeouts; the attempt as a whole is the framework's to limit."""
+    def _extensions_of(self, attempt: float) -> dict[str, Any]:
+        """Return the limits of a request, as httpx takes them; the attempt as a whole is the framework's."""
         connect = self.config.connect_timeout_ms
         limit = attempt / 2 if connect is None else connect / 1000
-        return {"connect": limit, "pool": limit, "read": None, "write": None}
+        return {
+            "timeout": {"connect": limit, "pool": limit, "read": None, "write": None},
+            "max_response_bytes": self.config.max_response_bytes,
+        }
 
     def _call_here(self) -> Call:
         call = current_call()

@@ -142,7 +142,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         timeouts: dict[str, Any],
     ) -> Reply | aiohttp.ClientResponse:
         url = request.url
-        headers = request.fields if isinstance(request, PlainRequest) else _headers(request, body)
+        headers = request.fields.items() if isinstance(request, PlainRequest) else _headers(request, body)
         proxy = self._proxy_for(url)
         timeout = _client_timeout(timeouts.get("connect"), timeouts.get("read"))
         if proxy is None and not isinstance(body, RequestBody):

@@ -69,7 +69,7 @@ class Reply:
         self._connection.close()
 
 
-def head_of(method: str, target: str, headers: list[tuple[str, str]]) -> bytes:
+def head_of(method: str, target: str, headers: Iterable[tuple[str, str]]) -> bytes:
     """Return the head of a request (RFC 9112, 3 and 5).
 
     Raises:
