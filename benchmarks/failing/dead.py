@@ -109,29 +109,28 @@ def run(*, quick: bool) -> Iterator[Table]:
 
 async def _round(clients: dict[str, Client], window: float) -> dict[tuple[str, str], Taken]:
     """Let all clients call side by side, each its own backend: most of the time they wait."""
-    found = {}
-    async with AsyncExitStack() as stack, anyio.create_task_group() as task_group:
+    found: dict[tuple[str, str], Taken] = {}
+    async with AsyncExitStack() as stack:
         stack.enter_context(logging_at_info())
+        loads = []
         for name, client in clients.items():
-            for kind, make in (
-                ("503", lambda: serving(Backend("503 Service Unavailable"))),
-                ("refused", refused_port),
-            ):
-                backend = await stack.enter_async_context(make())
+            for kind in ("503", "refused"):
+                listens = kind == "503"
+                made = serving(Backend("503 Service Unavailable")) if listens else refused_port()
+                backend, counter = await stack.enter_async_context(made), Counter()
+                request = await stack.enter_async_context(client(backend.url, counter))
+                requests = partial(getattr, *((backend, "requests") if listens else (counter, "attempts")))
                 found[name, kind] = taken = Taken()
-                callers = 1 if name == SINGLE else CALLERS
-                task_group.start_soon(_call, client, backend, kind == "503", callers, window, taken)
+                loads.append((request, requests, 1 if name == SINGLE else CALLERS, window, taken))
+        async with anyio.create_task_group() as task_group:
+            for load in loads:
+                task_group.start_soon(_call, *load)
     return found
 
 
-async def _call(  # noqa: PLR0913, PLR0917 - a task group takes no keywords
-    client: Client, backend: Backend, listens: bool, callers: int, window: float, taken: Taken
+async def _call(
+    request: Request, requests: Callable[[], int], callers: int, window: float, taken: Taken
 ) -> None:
-    counter = Counter()
-
-    def requests() -> int:
-        return backend.requests if listens else counter.attempts
-
     async def caller() -> None:
         while True:
             taken.calls += 1
@@ -145,14 +144,13 @@ async def _call(  # noqa: PLR0913, PLR0917 - a task group takes no keywords
                 taken.requests_before = requests()
             await asyncio.sleep(PAUSE)
 
-    async with client(backend.url, counter) as request:
-        begun = time.perf_counter()
-        with anyio.move_on_after(window):
-            async with anyio.create_task_group() as task_group:
-                for _ in range(callers):
-                    task_group.start_soon(caller)
-        taken.seconds = time.perf_counter() - begun
-        taken.requests = requests()
+    begun = time.perf_counter()
+    with anyio.move_on_after(window):
+        async with anyio.create_task_group() as task_group:
+            for _ in range(callers):
+                task_group.start_soon(caller)
+    taken.seconds = time.perf_counter() - begun
+    taken.requests = requests()
 
 
 def _is_refused(answer: SDKResponse) -> bool:

@@ -22,7 +22,7 @@ def run(*, quick: bool) -> Iterator[Table]:
     """Measure; yields a table for each size, those of growth, of short checks and of longer ones."""
     yield from asyncio.run(_sizes(quick=quick))
     yield asyncio.run(_instant(2000 if quick else 10_000, quick=quick))
-    yield asyncio.run(_longer(30 if quick else 100, quick=quick))
+    yield asyncio.run(_longer(20 if quick else 100, quick=quick))
 
 
 def registry_of(providers: Sequence[BaseProvider]) -> ProviderRegistry:
