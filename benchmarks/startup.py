@@ -64,7 +64,7 @@ class Connecting(Plain):
 
 def run(*, quick: bool) -> Iterator[Table]:
     """Measure; yields the tables."""
-    rounds = 2 if quick else 15
+    rounds = 2 if quick else 11
     yield Table(
         "Imports, each in a process of its own",
         "milliseconds",
