@@ -166,14 +166,15 @@ def test_a_missing_extra_is_named():
     assert done.stderr == "error: the command line needs more packages: pip install 'aioproviders[cli]'\n"
 
 
-def test_an_interrupt_while_the_command_line_is_loaded_is_one_line():
+@pytest.mark.parametrize("module", ["aioproviders.cli.app", "cyclopts", "pydantic"])
+def test_an_interrupt_while_the_command_line_is_loaded_is_one_line(module):
     """Ctrl-C during the imports ends like any other."""
     program = (
         "import builtins, signal, sys\n"
         "from aioproviders.cli import main\n"
         "plain = builtins.__import__\n"
         "def loading(name, *rest):\n"
-        "    if name == 'cyclopts': signal.raise_signal(signal.SIGINT)\n"
+        f"    if name == '{module}': signal.raise_signal(signal.SIGINT)\n"
         "    return plain(name, *rest)\n"
         "builtins.__import__ = loading\n"
         "sys.exit(main(['list']))"
