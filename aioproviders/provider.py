@@ -231,35 +231,38 @@ class BaseProvider(ABC, Generic[ConfigT]):
     ) -> Any:
         policy, lifecycle = self._policies[op.name], self._lifecycle
         slots = policy.limits.slots
-        with self._call(op) as call:
+        call = self._call(op)
+        call.__enter__()  # not by `with`, which keeps one more object alive for each call in flight
+        try:
+            if lifecycle.loop is not get_running_loop():
+                await self._make_ready(call)
+            lifecycle.enter()
             try:
-                if lifecycle.loop is not get_running_loop():
-                    await self._make_ready(call)
-                lifecycle.enter()
+                if slots is not None:
+                    if call.parent is not None and call.is_within(self):
+                        slots = None  # it has the slot of the call that it is made in
+                    else:
+                        try:
+                            slots.acquire_nowait()
+                        except anyio.WouldBlock:
+                            await wait_for_slot(call, slots)
                 try:
-                    if slots is not None:
-                        if call.parent is not None and call.is_within(self):
-                            slots = None  # it has the slot of the call that it is made in
-                        else:
-                            try:
-                                slots.acquire_nowait()
-                            except anyio.WouldBlock:
-                                await wait_for_slot(call, slots)
-                    try:
-                        result = await execute(
-                            call, policy, self.logger, partial(function, self, *args, **kwargs)
-                        )
-                    finally:
-                        if slots is not None:
-                            slots.release()
+                    result = await execute(
+                        call, policy, self.logger, partial(function, self, *args, **kwargs)
+                    )
                 finally:
-                    lifecycle.leave()
-            except ProviderError as error:
-                self._complete(call, error)
-                if op.failure is None or (isinstance(error, ProviderStateError) and not call.attempt):
-                    raise
-                return op.failure(error, call)
-        self.logger.debug("operation.completed", operation=op.name, attempts=call.attempt)
+                    if slots is not None:
+                        slots.release()
+            finally:
+                lifecycle.leave()
+            self.logger.debug("operation.completed", attempts=call.attempt)
+        except ProviderError as error:
+            self._complete(call, error)
+            if op.failure is None or (isinstance(error, ProviderStateError) and not call.attempt):
+                raise
+            return op.failure(error, call)
+        finally:
+            call.__exit__()
         return result
 
     async def _perform_stream(

@@ -20,7 +20,7 @@ import yarl
 from aiohttp.client_reqrep import ConnectionKey
 from aiohttp.connector import Connection
 
-from aioproviders.phases import recorded_phases, waiting
+from aioproviders.phases import recorded_phases
 from aioproviders.sdk.http.bodies import RequestBody, ResponseBody, ResponseTooLarge, too_large
 from aioproviders.sdk.http.connector import Connector, Slots
 from aioproviders.sdk.http.messages import PlainRequest, StreamedResponse
@@ -114,9 +114,11 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         slots = self._slots
         phases = recorded_phases()
         if not slots.take():
-            with waiting():
-                if not await slots.wait(timeouts.get("pool")):
-                    raise self._not_pooled(request)
+            queued = time.perf_counter()
+            if not await slots.wait(timeouts.get("pool")):
+                raise self._not_pooled(request)
+            if phases is not None:
+                phases.waiting += time.perf_counter() - queued
         started = 0.0 if phases is None else time.perf_counter() - phases.connecting
         try:
             response = await self._send(session, request, body, timeouts)
