@@ -15,7 +15,15 @@ from cyclopts import App, CycloptsError, Parameter, UnusedCliTokensError
 from cyclopts.validators import Number
 
 from aioproviders.cli.boundary import OK, UsageError
-from aioproviders.cli.options import STANDARD_INPUT, Output, PositiveFloat, PositiveInt, Request, Source
+from aioproviders.cli.options import (
+    STANDARD_INPUT,
+    LoadOptions,
+    Output,
+    PositiveFloat,
+    PositiveInt,
+    Request,
+    Source,
+)
 from aioproviders.cli.output import console_for, one_line, write
 
 __all__ = ["run"]
@@ -23,6 +31,7 @@ __all__ = ["run"]
 _SOURCE = Source()
 _OUTPUT = Output()
 _REQUEST = Request()
+_LOAD = LoadOptions()
 _SEE_HELP = "See 'aioproviders --help'."
 _LAST_PORT = 65_535
 
@@ -176,26 +185,21 @@ def bench(  # noqa: D417, PLR0913 - likewise
     data: str | None = None,
     /,
     *,
-    requests: Annotated[PositiveInt, Parameter(name=["--requests", "-n"])] = 100,
-    concurrency: PositiveInt = 10,
+    load: LoadOptions = _LOAD,
     request: Request = _REQUEST,
     source: Source = _SOURCE,
     output: Output = _OUTPUT,
 ) -> int:
-    """Make many requests through an SDK provider and print their latencies.
+    """Make many requests through an SDK provider: throughput, latencies, where the time went.
 
     Args:
         name: The provider.
         endpoint: A path below its endpoint, or a method of its package.
         data: JSON object to send; '@file' reads it from a file, '-' from standard input.
-        requests: Requests in all.
-        concurrency: Requests at a time; '-c 50' does, too, as '-c' and a number mean this.
     """
-    from aioproviders.cli import benching  # noqa: PLC0415 - only what is run is loaded
+    from aioproviders.cli.bench import command  # noqa: PLC0415 - only what is run is loaded
 
-    return benching.bench(
-        source, name, endpoint, data, request, requests=requests, concurrency=concurrency, json=output.json
-    )
+    return command.bench(source, name, endpoint, data, request, load, json=output.json)
 
 
 @app.command

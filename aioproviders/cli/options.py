@@ -9,7 +9,16 @@ from typing import Annotated
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-__all__ = ["DEFAULT_CONFIG", "STANDARD_INPUT", "Output", "PositiveFloat", "PositiveInt", "Request", "Source"]
+__all__ = [
+    "DEFAULT_CONFIG",
+    "STANDARD_INPUT",
+    "LoadOptions",
+    "Output",
+    "PositiveFloat",
+    "PositiveInt",
+    "Request",
+    "Source",
+]
 
 # As in `cyclopts.types`, which makes dozens of others too: a tenth of the time that help takes.
 PositiveFloat = Annotated[float, Parameter(validator=Number(gt=0))]
@@ -51,3 +60,24 @@ class Request:
     """A header, 'Name: value'; may be repeated."""
     param: Annotated[list[str] | None, Parameter(name=["--param", "-p"], negative="")] = None
     """A query parameter, 'name=value'; may be repeated."""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True)
+class LoadOptions:
+    """How many requests to make, how, and what else to make of them."""
+
+    requests: Annotated[PositiveInt | None, Parameter(name=["--requests", "-n"])] = None
+    """Requests in all; 100 unless there is a --duration."""
+    duration: Annotated[str | None, Parameter(name=["--duration", "-d"])] = None
+    """How long to start requests: 30s, 2m, 500ms; with -n until whichever comes first."""
+    concurrency: PositiveInt | None = None
+    """Requests at a time (10), with --rate the most in flight (1000); '-c 50' means this, too."""
+    rate: Annotated[PositiveFloat | None, Parameter(name=["--rate", "-R"])] = None
+    """Start this many per second, however slow the answers; latency counts from when each was due."""
+    warmup: str | None = None
+    """Requests (200) or time (5s) not counted; by default -c, at most 100 or a second of --rate."""
+    compare: Path | None = None
+    """What an earlier run with --json printed: tell whether this one is faster or slower."""
+    svg: Path | None = None
+    """Draw latency by percentile into this file, beside the run of --compare."""

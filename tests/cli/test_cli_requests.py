@@ -1,4 +1,4 @@
-"""`call` and `bench`: requests through providers to a real service."""
+"""`call`: a request through a provider to a real service."""
 
 import json
 import re
@@ -7,8 +7,6 @@ import socket
 
 import pytest
 from cli_processes import PATIENCE, http_table, session_members, start
-
-from aioproviders.cli.measuring import percentile
 
 SECRET = "canary-7f3a-secret"
 
@@ -130,78 +128,6 @@ def test_a_package_is_called_without_options(providers, run, tmp_path):
     assert re.fullmatch(r"\d+ ms, 1 attempt\n", result.err)
 
 
-def test_bench_tells_the_latencies(service, run):
-    """So many requests, so many at a time, with percentiles and throughput, in 80 columns."""
-    result = run("bench", "service", "/status/200", "-n", "40", "-c", "8")
-
-    assert result.code == 0
-    assert re.search(r"40 requests in [\d.]+ s: [\d.,]+ requests/s, 0 errors, 0 retries", result.out)
-    assert re.search(r"LATENCY +P50 +P90 +P99 +MAX", result.out)
-    assert re.search(r"service( +[\d.]+ m?s){4}\n", result.out)
-    assert "held" not in result.out
-    assert max(map(len, result.out.splitlines())) <= 80
-
-
-def test_the_two_meanings_of_c_are_told_apart(service, run, tmp_path):
-    """For bench `-c` with a number is the concurrency, and else the file."""
-    service.rename(tmp_path / "other.toml")
-
-    for concurrency in (["-c", "2"], ["-c2"], ["-c=2"], ["--concurrency", "2"]):
-        result = run("bench", "service", "/status/200", "-n", "2", *concurrency, "-c", "other.toml", "--json")
-
-        assert json.loads(result.out)["requests"] == 2
-
-
-def test_bench_counts_errors_by_kind(service, run):
-    """Failures are counted by kind with the first message of each, and make it exit code 1."""
-    result = run("bench", "service", "/status/418", "-n", "5")
-    document = json.loads(run("bench", "down", "/", "-n", "5", "--json").out)
-
-    assert result.code == 1
-    assert re.search(r"request_failed 418 +5 +\S", result.out)
-    assert "P50" not in result.out
-    assert document["errors"] == {"unavailable": 5}
-    assert document["attempts"] == 10
-    assert document["latency_ms"] is None
-    assert document["complete"] is True
-
-
-def test_bench_says_which_limit_held(service, run):
-    """The provider's own limits hold, and it is said that it was them."""
-    result = run("bench", "limited", "/status/200", "-n", "15", "-c", "8")
-
-    assert "\nrate_limit = 20 held" in result.out
-    assert "\nmax_concurrency = 4 held" in result.out
-
-
-def test_bench_of_what_cannot_start_is_an_error(providers, run):
-    """A provider that can't be initialized is told once, not per request."""
-    providers(
-        '[providers.package]\ntype = "sdk"\ndriver = "python"\nversion = "*"\n'
-        'package_name = "no_such_package"\napi_endpoint = "x"\n'
-    )
-
-    result = run("bench", "package", "x")
-
-    assert result.code == 2
-    assert result.err.count("\n") == 1
-    assert "no_such_package" in result.err
-
-
-def test_interrupted_bench_prints_what_it_has(service, terminal):
-    """Ctrl-C ends the progress bar, prints the requests so far, and exits with 130."""
-    screen = terminal("bench", "limited", "/status/200", "-n", "1000")
-
-    screen.wait_for(r" [1-9]\d*/1000 .*/s")
-    code, rest = screen.interrupt()
-
-    assert code == 130
-    assert re.search(r"\d+ of 1,000 requests in ", rest)
-    assert rest.rstrip().endswith("interrupted")
-    assert "Traceback" not in rest
-    assert session_members(screen.process.pid) == []
-
-
 @pytest.mark.parametrize(
     "command",
     [["call", "silent", "/"], ["bench", "silent", "/", "--json"], ["health"], ["health", "--watch"]],
@@ -225,18 +151,3 @@ def test_an_interrupted_command_is_one_line(command, providers, tmp_path):
     else:
         assert out == ""
     assert session_members(process.pid) == []
-
-
-@pytest.mark.parametrize(
-    ("values", "share", "expected"),
-    [
-        ([7.0], 0.5, 7.0),
-        ([1, 2, 3, 4], 0.5, 2),
-        (list(range(1, 101)), 0.99, 99),
-        ([1, 2, 3], 0.9, 3),
-        ([1, 2], 1, 2),
-    ],
-)
-def test_percentiles_are_by_nearest_rank(values, share, expected):
-    """A percentile is the smallest value that covers its share."""
-    assert percentile(values, share) == expected

@@ -9,9 +9,10 @@ from functools import partial
 import anyio
 from pydantic_core import to_json
 
-from aioproviders.cli.benching import latency_table
+from aioproviders.cli.bench.load import Load, measure
+from aioproviders.cli.bench.measurement import Measurement
+from aioproviders.cli.bench.report import latency_table
 from aioproviders.cli.demo.narration import Narrator
-from aioproviders.cli.measuring import Measurement, measure
 from aioproviders.cli.output import milliseconds, plural
 from aioproviders.cli.sweeping import health_table, summary
 from aioproviders.configuration import ConfigurationProvider
@@ -148,7 +149,7 @@ class Tour:
         found = {}
         for name, request in self._same_item().items():
             found[name] = Measurement()
-            await measure(request, found[name], requests=self.REQUESTS, concurrency=self.CONCURRENCY)
+            await measure(request, found[name], Load(self.CONCURRENCY, self.REQUESTS))
         latencies = {name: measurement.latencies() for name, measurement in found.items()}
         self._tell.draw(latency_table({name: row for name, row in latencies.items() if row is not None}))
         self._tell.draw("")

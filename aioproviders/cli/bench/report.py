@@ -1,0 +1,150 @@
+"""A run in tables."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from aioproviders.cli.bench.bars import draw_bars
+from aioproviders.cli.bench.comparing import Change
+from aioproviders.cli.bench.document import Document
+from aioproviders.cli.bench.measurement import Measurement
+from aioproviders.cli.output import console_for, milliseconds, one_line, plural, show, table, write
+
+__all__ = ["latency_table", "show_comparison", "show_run"]
+
+_COLUMNS = {"p50": 2, "p75": 4, "p90": 10, "p95": 20, "p99": 100, "p99.9": 1000, "p99.99": 10_000, "max": 1}
+"""The percentiles shown, each with how many requests there must be for one to be beyond it."""
+
+_PHASES = {
+    "start": "due, not started yet",
+    "waiting": "waiting for a limit",
+    "connecting": "connecting",
+    "first_byte": "to the first byte",
+    "body": "reading the body",
+    "rest": "backoff, the framework",
+}
+
+
+def show_run(run: Document, found: Measurement) -> None:
+    """Print a run.
+
+    Args:
+        run: Its figures.
+        found: What these come from.
+    """
+    write(_summary(run))
+    if run.latency_ms is not None and run.service_ms is not None:
+        rows = {"service": run.service_ms}
+        if run.load.rate is not None:
+            rows = {"response": run.latency_ms, **rows}
+        show("", _percentiles(rows, run.requests - sum(run.errors.values())))
+        mean = run.latency_ms
+        write(
+            f"\nmean {milliseconds(mean['mean'])}, standard deviation {milliseconds(mean['stddev'])}"
+            f"{', of the requests that worked' if run.errors else ''}\n"
+        )
+        if run.load.rate is not None:
+            write("response: from when a request was due; service: from when it was started\n")
+        show("", _phases(run))
+        write("\n")
+        width = min(console_for(sys.stdout).width, 80)
+        write("".join(f"{row}\n" for row in draw_bars(found.bins, width=width)))
+    if run.errors:
+        errors = table("ERROR", "COUNT", "FIRST MESSAGE", right=("COUNT",), wide="FIRST MESSAGE")
+        for kind, count in run.errors.items():
+            errors.add_row(kind, f"{count:,}", one_line(found.examples[kind]))
+        show("", errors)
+    for line in (*_behind(run), *run.limited_by):
+        write(f"\n{line}\n")
+
+
+def _summary(run: Document) -> str:
+    asked = "" if run.complete or run.load.requests is None else f" of {run.load.requests:,}"
+    retries = run.attempts - run.requests
+    statuses = ", ".join(f"{status}: {count:,}" for status, count in run.statuses.items())
+    return (
+        f"{run.requests:,}{asked} requests in {run.seconds:.2f} s: "
+        f"{run.requests_per_second:,.1f} requests/s, "
+        f"{plural(sum(run.errors.values()), 'error')}, {retries:,} {'retry' if retries == 1 else 'retries'}\n"
+        + (f"status {statuses}\n" if statuses else "")
+    )
+
+
+def _behind(run: Document) -> list[str]:
+    """Say what of the schedule could not be kept."""
+    most = f"{run.load.concurrency:,} in flight is the most allowed (-c)"
+    lines = []
+    if run.held_back:
+        lines.append(f"{plural(run.held_back, 'request')} started late: {most}")
+    if run.unstarted:
+        why = most if run.most_in_flight == run.load.concurrency else "the run ended before"
+        lines.append(f"{plural(run.unstarted, 'request')} due but never started, in no figure above: {why}")
+    return lines
+
+
+def _percentiles(rows: Mapping[str, Mapping[str, float]], count: int) -> Any:
+    names = [name.upper() for name in _COLUMNS]
+    drawn = table("LATENCY, MS", *names, right=names)
+    for label, row in rows.items():
+        # Of 100 requests, none tells what one in 10,000 is like.
+        drawn.add_row(
+            label, *(_exact(row[name]) if count >= needed else "-" for name, needed in _COLUMNS.items())
+        )
+    return drawn
+
+
+def latency_table(rows: Mapping[str, Mapping[str, float]]) -> Any:
+    """Draw latencies: a row a name, with what `Measurement.latencies` returned."""
+    drawn = table("LATENCY", "P50", "P90", "P99", "MAX", right=("P50", "P90", "P99", "MAX"))
+    for name, row in rows.items():
+        drawn.add_row(one_line(name), *(milliseconds(row[key]) for key in ("p50", "p90", "p99", "max")))
+    return drawn
+
+
+def _phases(run: Document) -> Any:
+    columns = ("P50", "P99", "MEAN", "SHARE")
+    drawn = table("TIME SPENT, MS", *columns, right=columns)
+    for phase, label in _PHASES.items():
+        times = run.phases_ms.get(phase)
+        if times is None or (phase == "start" and run.load.rate is None):
+            continue
+        drawn.add_row(label, *map(_exact, (times.p50, times.p99, times.mean)), f"{times.share:.1%}")
+    return drawn
+
+
+def show_comparison(where: str, changes: list[Change]) -> None:
+    """Print how a run compares.
+
+    Args:
+        where: The file of the old run.
+        changes: What `compare` returned.
+    """
+    numbers = ("OLD", "NEW", "CHANGE", "95 % SURE")
+    drawn = table("COMPARED", *numbers, right=numbers)
+    drawn.add_column("")
+    for change in changes:
+        figure = _per_second if change.figure == "throughput" else milliseconds
+        drawn.add_row(
+            change.figure,
+            figure(change.old),
+            figure(change.new),
+            "-" if change.percent is None else f"{change.percent:+.1f} %",
+            "-" if change.interval is None else "{:+.1f}…{:+.1f} %".format(*change.interval),
+            change.verdict,
+        )
+    show("", drawn)
+    write(
+        f"\ncompared with {one_line(where)}\n"
+        "the interval says what varied within the two runs; more may vary from run to run\n"
+    )
+
+
+def _exact(value: float) -> str:
+    """Return milliseconds to a microsecond where they are few, and else in four digits or more."""
+    return f"{value:,.{3 if value < 10 else 2 if value < 100 else 1 if value < 1000 else 0}f}"  # noqa: PLR2004 - digits
+
+
+def _per_second(rate: float) -> str:
+    return f"{rate:,.0f}/s" if rate >= 100 else f"{rate:.1f}/s"  # noqa: PLR2004 - three digits
