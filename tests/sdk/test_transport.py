@@ -18,6 +18,7 @@ from aiohttp.client_proto import ResponseHandler
 
 from aioproviders.phases import record_phases
 from aioproviders.sdk.http.transport import AiohttpTransport
+from aioproviders.sdk.http.wire import head_of
 from aioproviders.testing.faults import FaultServer
 
 NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
@@ -839,3 +840,111 @@ async def test_another_loop_is_refused(make_client, fault_server):
     thread.start()
     await anyio.to_thread.run_sync(thread.join)
     assert "another event loop" in errors[0]
+
+
+# What is written, and what is read, by hand
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "headers"),
+    [
+        ("GET", "/", {"x": "1\r\nx-admin: yes"}),
+        ("GET", "/", {"x": "1\nx-admin: yes"}),
+        ("GET", "/", {"x\r\ny": "1"}),
+        ("GET", "/\r\nhost: other.test", {}),
+        ("GET /other HTTP/1.1\r\nx:", "/", {}),
+        ("GET", "/", {"x": "1\r"}),
+        ("GET", "/", {"x": "1\0"}),
+    ],
+)
+def test_nothing_can_end_a_line_of_the_head(method, target, headers):
+    """A line break or a null byte in any part of a request's head is refused, not sent."""
+    with pytest.raises(ValueError, match="line break or a null byte"):
+        head_of(method, target, headers.items())
+
+
+async def test_what_cannot_be_sent_is_the_callers_mistake(make_client, fault_server):
+    """A header that would end its line is httpx's LocalProtocolError, and nothing reaches the server."""
+    client = make_client()
+    request = client.build_request("GET", f"{fault_server.url}/echo")
+    request.headers = httpx.Headers([(b"Host", b"a"), (b"x", b"1\r\ny: 2")])
+    with pytest.raises(httpx.LocalProtocolError):
+        await client.send(request)
+    assert await fault_server.requests() == []
+
+
+async def test_a_bare_request_gets_what_framing_needs(make_client, fault_server):
+    """A request built without Host and Content-Length gets both, so that the server can read it."""
+    client = make_client()
+    request = httpx.Request("POST", f"{fault_server.url}/echo", stream=httpx.ByteStream(b"12345"))
+    assert not request.headers
+    assert (await client.send(request)).status_code == 200
+    (seen,) = await fault_server.requests()
+    headers = {name.lower(): value for name, value in seen.headers}
+    assert headers == {"host": fault_server.url.removeprefix("http://"), "content-length": "5"}
+
+
+async def raw_server(task_group, *answers):
+    """Serve connections on which each request is answered by the next of `answers`, word for word."""
+
+    async def serve(stream):
+        async with stream:
+            for answer in answers:
+                received = b""
+                while b"\r\n\r\n" not in received:
+                    received += await stream.receive()
+                await stream.send(answer)
+
+    listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
+
+    async def listen():
+        async with listener:
+            await listener.serve(serve)
+
+    task_group.start_soon(listen)
+    return f"http://127.0.0.1:{listener.extra(anyio.abc.SocketAttribute.local_port)}"
+
+
+async def test_interim_responses_are_passed_over(make_client):
+    """What comes before the response proper (100, 103) is no response, and the connection is kept."""
+    interim = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
+    final = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+    async with anyio.create_task_group() as task_group:
+        url = await raw_server(task_group, interim + final, final)
+        client = make_client()
+        for _ in range(2):
+            response = await client.get(url)
+            assert (response.status_code, response.text) == (200, "ok")
+        assert client._transport.open_connections == 1
+        task_group.cancel_scope.cancel()
+
+
+async def test_a_switch_of_protocols_ends_the_connection(make_client):
+    """101, which nobody asked for, is handed out as it is; what follows on the connection is not HTTP."""
+    async with anyio.create_task_group() as task_group:
+        url = await raw_server(
+            task_group, b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\nnoise"
+        )
+        client = make_client()
+        async with client.stream("GET", url) as response:
+            assert response.status_code == 101
+        assert client._transport.in_use == 0
+        task_group.cancel_scope.cancel()
+
+
+async def test_the_queue_gives_up_each_at_its_own_time(make_client, fault_server):
+    """Who waits in the queue with less patience is sent away first, whoever came before."""
+    client = make_client(limits=httpx.Limits(max_connections=1))
+    given_up = []
+
+    async def ask(patience):
+        with pytest.raises(httpx.PoolTimeout):
+            await client.get(f"{fault_server.url}/echo", timeout=httpx.Timeout(5, pool=patience))
+        given_up.append(patience)
+
+    async with client.stream("GET", f"{fault_server.url}/lines?count=1000&interval=0.01"):
+        async with anyio.create_task_group() as group:
+            for patience in (0.3, 0.1, 0.2):
+                group.start_soon(ask, patience)
+        assert given_up == [0.1, 0.2, 0.3]
+        assert client._transport.waiting == 0
