@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from statistics import quantiles
 from typing import Any
+
+import anyio
 
 __all__ = ["Load", "Seen", "put_under"]
 
@@ -83,7 +84,7 @@ async def put_under(load: Load, call: Callable[[], Awaitable[Any]]) -> Seen:
             begun = now()
             try:
                 await call()
-            except asyncio.CancelledError:
+            except anyio.get_cancelled_exc_class():
                 seen.given_up += 1
                 seen.latencies.append(now() - begun)
                 raise
@@ -92,15 +93,15 @@ async def put_under(load: Load, call: Callable[[], Awaitable[Any]]) -> Seen:
             if ended >= opened:
                 seen.latencies.append(ended - begun)
 
-    async with asyncio.TaskGroup() as tasks:
-        workers = [tasks.create_task(work()) for _ in range(load.in_flight)]
-        await asyncio.sleep(load.warming)
+    # Not asyncio's: its cancellation would leave threads behind that are at work.
+    async with anyio.create_task_group() as tasks:
+        for _ in range(load.in_flight):
+            tasks.start_soon(work)
+        await anyio.sleep(load.warming)
         opened, cpu, before = now(), time.process_time(), seen.answered
-        await asyncio.sleep(load.window)
+        await anyio.sleep(load.window)
         seen.calls = seen.answered - before
         seen.seconds, seen.cpu = now() - opened, time.process_time() - cpu
         closed = True
-        _, late = await asyncio.wait(workers, timeout=load.patience)
-        for worker in late:
-            worker.cancel()
+        tasks.cancel_scope.deadline = anyio.current_time() + load.patience
     return seen

@@ -25,7 +25,7 @@ __all__ = ["run"]
 FEW, MANY, TOO_MANY = 10, 100, 1000
 GIVEN_UP = "given up"
 _SCARCE = "through 100 connections"
-_PATIENCE = 10.0  # for all but the slowest calls under a thousand, which would hold up the others
+_PATIENCE = 10.0  # not with a thousand in flight, where the slowest would hold up the others
 
 Rounds = dict[str, list[Seen]]
 """What was seen of each contender, round by round."""
@@ -35,7 +35,7 @@ def run(*, quick: bool) -> Iterator[Table]:
     """Measure; yields tables, the last of which compares the counts of requests."""
     requests: Counter[str] = Counter(dict.fromkeys([*CONTENDERS, GIVEN_UP], 0))
     with _imports_out_of_sight(), serving() as server:
-        bench = _Bench(server.url, requests, rounds=2 if quick else 5, scale=0.15 if quick else 1)
+        bench = _Bench(server.url, requests, rounds=2 if quick else 5, scale=0.12 if quick else 1)
         yield from _one_by_one(bench)
         yield from _few(bench)
         if quick:
@@ -84,11 +84,11 @@ class _Bench:
         self._scale = scale
 
     def load(self, in_flight: int) -> Load:
-        """Return a load of so many calls, of about a second."""
+        """Return a load of so many calls, of about half a second."""
         if in_flight <= MANY:
-            return Load(in_flight, 0.2 * self._scale, 0.5 * self._scale, _PATIENCE)
+            return Load(in_flight, 0.15 * self._scale, 0.4 * self._scale, _PATIENCE)
         # Longer, so that each of them has its turn a few times.
-        return Load(in_flight, 0.4 * self._scale, 1.2 * self._scale, 1.2 * self._scale)
+        return Load(in_flight, 0.3 * self._scale, self._scale, 0.7 * self._scale)
 
     def measure(self, loads: Sequence[Load], *, posts: bool = False, loop: Any = None) -> list[Rounds]:
         """Put every contender under every load in each round; returns what was seen, by load."""
@@ -181,7 +181,7 @@ def _too_many(rounds: Rounds, many: Rounds) -> Iterator[Table]:
     yield from _figures(
         rounds,
         f"GET, 1,000 in flight {_SCARCE}",
-        note="A call that is not done a second after the end is given up, and counts with its time so far.",
+        note="A call not done 0.7 seconds after the end is given up, and counts with its time by then.",
     )
     yield Table(
         f"Throughput: 1,000 in flight {_SCARCE}, as a share of the client's own at 100",
@@ -203,7 +203,7 @@ def _too_many(rounds: Rounds, many: Rounds) -> Iterator[Table]:
 def _memory(bench: _Bench) -> Iterator[Table]:
     peaks = {}
     for name in CONTENDERS:
-        # In a process of its own: memory that was once taken is not given back.
+        # In a process of its own: memory that one has taken is not given back before the next.
         done = subprocess.run(  # noqa: S603 -- our own module
             [sys.executable, "-m", "benchmarks.http.memory", bench.url, name],
             stdout=subprocess.PIPE,
