@@ -6,6 +6,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +33,13 @@ _VERSIONS_OF = (
     "tenacity",
     "uvloop",
 )
+_TENTH = 0.1
+_HUNDRED = 100
 _THOUSAND = 1000
-_TOO_FAR = 30  # times as long: the short bars of a linear axis can't be told apart any more
+_TITLE_WIDTH = 75
+_TOO_FAR = (
+    30  # times the base: on a linear axis its bar, and those of its length, can't be told apart any more
+)
 
 
 def print_table(table: Table, console: Console) -> None:
@@ -48,8 +54,8 @@ def print_table(table: Table, console: Console) -> None:
         drawn.add_column("spread", justify="right")
     for row in table.rows():
         cells = [row.contender, number(row.value)]
-        if row.ratio is not None:
-            cells += [f"{row.ratio:.2f}", f"{row.low:.2f} to {row.high:.2f}"]
+        if row.ratio is not None and row.low is not None and row.high is not None:
+            cells += [ratio(row.ratio), f"{ratio(row.low)} to {ratio(row.high)}"]
         drawn.add_row(*cells)
     console.print(drawn)
     console.print()
@@ -58,6 +64,11 @@ def print_table(table: Table, console: Console) -> None:
 def number(value: float) -> str:
     """Write a figure with three significant digits or, above a thousand, as a whole number."""
     return f"{value:,.0f}" if abs(value) >= _THOUSAND else f"{value:.3g}"
+
+
+def ratio(value: float) -> str:
+    """Write a ratio with two decimals where they say enough."""
+    return f"{value:.2f}" if _TENTH <= value < _HUNDRED else number(value)
 
 
 def circumstances() -> dict[str, Any]:
@@ -102,6 +113,8 @@ def write_svg(suite: str, tables: list[Table], folder: Path) -> Path:
     )
     for table, axis in zip(tables, axes[:, 0], strict=True):
         _draw(table, axis)
+    # The viewer's font may be wider than the one the layout is made with.
+    figure.get_layout_engine().set(w_pad=0.2)
     path = folder / f"{suite}.svg"
     figure.savefig(path, metadata={"Date": None})
     plt.close(figure)
@@ -117,17 +130,29 @@ def _draw(table: Table, axis: Any) -> None:
         [0.0 if row.ratio is None or row.high is None else row.high - row.ratio for row in rows],
     ]
     colours = ["#2a7ab0" if "aioproviders" in row.contender else "#b9c3cc" for row in rows]
-    axis.barh(places, lengths, xerr=spread, color=colours, ecolor="#555555", capsize=2)
+    # A logarithmic axis has no zero for bars to begin at: there they begin at the base.
+    logarithmic = table.base is not None and min(lengths) > 0 and max(lengths) > _TOO_FAR
+    if logarithmic:
+        axis.set_xscale("log")
+        bars = {"left": 1, "width": [length - 1 for length in lengths]}
+        axis.axvline(1, color="#555555", linewidth=0.8)
+    else:
+        bars = {"width": lengths}
+    axis.barh(places, color=colours, **bars)
+    if table.base is not None:
+        axis.errorbar(lengths, places, xerr=spread, fmt="none", ecolor="#555555", capsize=2)
     axis.set_yticks(places, [row.contender for row in rows])
     axis.invert_yaxis()
     better = "more is better" if table.more_is_better else "less is better"
-    compared = table.unit if table.base is None else f"ratio to {table.base}"
+    compared = table.unit if table.base is None else f"ratio to {table.base} (and {table.unit})"
     axis.set_xlabel(f"{compared}, {better}")
-    axis.set_title(table.title, loc="left", fontsize=10)
-    if min(lengths) > 0 and max(lengths) > _TOO_FAR * min(lengths):
-        axis.set_xscale("log")
+    axis.set_title(textwrap.fill(table.title, _TITLE_WIDTH), loc="left", fontsize=10)
     for place, row in zip(places, rows, strict=True):
-        label = f" {number(row.value)}" if row.ratio is None else f" {row.ratio:.2f}"
-        axis.annotate(label, (lengths[place] + spread[1][place], place), va="center", fontsize=8)
-    axis.margins(x=0.12)
+        label = number(row.value) if row.ratio is None else f"{ratio(row.ratio)} ({number(row.value)})"
+        # Behind the whisker and, where a bar goes left from the base, behind that.
+        end = max(lengths[place] + spread[1][place], 1) if logarithmic else lengths[place] + spread[1][place]
+        axis.annotate(label, (end, place), xytext=(4, 0), textcoords="offset points", va="center", fontsize=8)
+    low, high = axis.get_xlim()
+    # Room for the labels.
+    axis.set_xlim(low, high * (high / low) ** 0.2 if logarithmic else high * 1.15 or 1)
     axis.spines[["top", "right"]].set_visible(False)

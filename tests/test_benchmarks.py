@@ -4,6 +4,8 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from statistics import median
+from typing import Any
 from xml.etree import ElementTree as ET
 
 ROOT = Path(__file__).parent.parent
@@ -19,18 +21,41 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_what_a_run_leaves_behind(tmp_path) -> None:
+def measured(suite: str, folder: Path) -> dict[str, dict[str, list[float]]]:
+    """Run a suite, and return its tables' rounds, by the tables' titles."""
+    done = run(suite, "--quick", "--output", str(folder))
+    assert done.returncode == 0, done.stderr
+    document: dict[str, Any] = json.loads((folder / f"{suite}.json").read_text())
+    return {table["title"]: table["rounds"] for table in document["tables"]}
+
+
+def test_calls_and_what_a_run_leaves_behind(tmp_path) -> None:
     """A suite prints its tables, and writes them as JSON with every round, and as an SVG."""
     done = run("calls", "--quick", "--output", str(tmp_path))
     assert done.returncode == 0, done.stderr
     document = json.loads((tmp_path / "calls.json").read_text())
     assert document["packages"]["anyio"]
-    (table, *_) = document["tables"]
-    base = next(row for row in table["rows"] if row["contender"] == table["base"])
-    assert (base["ratio"], base["low"], base["high"]) == (1, 1, 1)
-    for row in table["rows"]:
-        assert len(table["rounds"][row["contender"]]) > 1
-        assert row["contender"] in done.stdout
+    assert [table["title"] for table in document["tables"]] == [
+        "One call that does not fail, asyncio",
+        "One call that does not fail, uvloop",
+        "100 calls at a time, asyncio",
+        "100 calls at a time, uvloop",
+    ]
+    for table in document["tables"]:
+        base = next(row for row in table["rows"] if row["contender"] == table["base"])
+        assert (base["ratio"], base["low"], base["high"]) == (1, 1, 1)
+        assert [row["contender"] for row in table["rows"]] == [
+            "the coroutine itself",
+            "anyio.fail_after",
+            "stamina's decorator",
+            "tenacity's decorator",
+            "the same parts by hand",
+            "aioproviders, defaults",
+            "aioproviders, everything on",
+        ]
+        for row in table["rows"]:
+            assert len(table["rounds"][row["contender"]]) > 1
+            assert row["contender"] in done.stdout
     assert ET.parse(tmp_path / "calls.svg").getroot().tag.endswith("svg")
 
 
@@ -39,3 +64,37 @@ def test_an_unknown_benchmark() -> None:
     done = run("calls", "cals")
     assert done.returncode == 2
     assert "no benchmark cals; there are calls, http, sweeps, startup, failures" in done.stderr
+
+
+def test_sweeps(tmp_path) -> None:
+    """A sweep has all that is well in spite of what hangs, and a crowd of readers causes one probe."""
+    tables = measured("sweeps", tmp_path)
+    for size in ("100", "1,000", "10,000"):
+        assert {"bare asyncio.gather", "aioproviders' sweep"} <= tables[
+            f"A sweep of {size} checks of 1 ms"
+        ].keys()
+    good = tables["20 checks of which 10 hang: good checks in the report"]
+    assert set(good["aioproviders' sweep"]) == {10}
+    probes = tables["1,000 readers, a check of 50 ms: probes"]
+    assert set(probes.pop("every reader checks by itself")) == {1000}
+    assert set(probes.pop("aioproviders: snapshot(), no check")) == {0}
+    assert {name: set(counts) for name, counts in probes.items()} == {
+        "aioproviders: snapshot(), a check": {1},
+        "aioproviders: health(), too old": {1},
+        "aioproviders: health(), unknown": {1},
+    }
+
+
+def test_failures(tmp_path) -> None:
+    """A dead backend is left alone, and cancelled calls leave nothing behind."""
+    tables = measured("failures", tmp_path)
+    for title in (
+        "A backend that answers 503: requests that reached it, with budget and breaker",
+        "A backend that refuses connections: attempts, with budget and breaker",
+    ):
+        assert 0 < median(tables[title]["aioproviders, while the breaker is closed"]) <= 1.2
+        assert median(tables[title]["aioproviders, after it opened"]) < 0.1
+    left = tables["What cancelled calls leave behind"]
+    ours = {name: set(counts) for name, counts in left.items() if name.startswith("aioproviders")}
+    assert len(ours) == 12
+    assert set.union(*ours.values()) == {0}

@@ -66,7 +66,12 @@ def run(*, quick: bool) -> Iterator[Table]:
     for how, storm in {"Task.cancel()": _by_task, "anyio's scopes": _by_scope}.items():
         yield asyncio.run(_cost(how, storm, count, rounds, left))
     asyncio.run(_connections(200 if quick else 2000, 1 if quick else 5, left))
-    yield Table("What cancelled calls leave behind", "left", left, note="Of ours, none is right.")
+    yield Table(
+        "What cancelled calls leave behind",
+        "left",
+        left,
+        note="Sockets are counted after closing; connections are lost where a pool can't have them any more.",
+    )
 
 
 async def _by_task(call: Call, count: int, chance: random.Random) -> None:
@@ -114,7 +119,7 @@ async def _cost(how: str, storm: Storm, count: int, rounds: int, left: dict[str,
     async def crowded_storm() -> float:
         value = await measure_crowded()
         for name, number in (await _leftovers(crowded)).items():
-            left.setdefault(f"{name}, {how}", []).append(number)
+            left.setdefault(f"aioproviders: {name}, {how}", []).append(number)
         return value
 
     with logging_at_info():
@@ -152,8 +157,8 @@ async def _leftovers(provider: Crowded) -> dict[str, float]:
         for _ in range(SLOTS):
             task_group.start_soon(provider.work, 2 * SLOTS / provider.limiter.full_rate)
     return {
-        "slots of max_concurrency": SLOTS - provider.peak,
-        "turns at the rate limit": BURST - tokens,
+        "slots": SLOTS - provider.peak,
+        "rate limit's tokens": BURST - tokens,
         "calls": within,
         "tasks": tasks,
     }
@@ -179,16 +184,14 @@ async def _connections(count: int, rounds: int, left: dict[str, list[float]]) ->
                 async with HTTPSDKProvider(config) as provider:
                     get = partial(provider.make_request, "/", method="GET")
                     await storm(get, count, chance)
-                    left.setdefault(f"connections of the pool, {how}", []).append(
+                    left.setdefault(f"aioproviders: lost connections, {how}", []).append(
                         await _missing(backend, get)
                     )
-                left.setdefault(f"sockets after closing, {how}", []).append(await _open(backend))
+                left.setdefault(f"aioproviders: open sockets, {how}", []).append(await _open(backend))
                 async with httpx.AsyncClient(base_url=other.url, limits=limits) as client:
                     get = partial(client.get, "/")
                     await storm(get, count, chance)
-                    left.setdefault(f"httpx: connections of the pool, {how}", []).append(
-                        await _missing(other, get)
-                    )
+                    left.setdefault(f"httpx: lost connections, {how}", []).append(await _missing(other, get))
 
 
 async def _missing(backend: Backend, get: Call) -> float:

@@ -85,7 +85,6 @@ def run(*, quick: bool) -> Iterator[Table]:
             f"{title}, per call",
             "per call",
             {name: [row.requests / row.calls for row in rows] for name, rows in compared.items()},
-            base=BASE,
             note=f"{what}. stamina tries ten times, and goes on doing so after the end.",
         )
         yield Table(
@@ -95,12 +94,14 @@ def run(*, quick: bool) -> Iterator[Table]:
             base=BASE,
         )
         yield Table(
-            f"{title}, per call, with budget and breaker",
+            f"{title}, with budget and breaker",
             "per call",
             {
-                "while the breaker is closed": [row.while_closed() for row in of_kind[GUARDED]],
-                "after it opened": [row.after() for row in of_kind[GUARDED]],
-                "while it is closed, a single caller": [row.while_closed() for row in of_kind[SINGLE]],
+                "aioproviders, while the breaker is closed": [row.while_closed() for row in of_kind[GUARDED]],
+                "aioproviders, after it opened": [row.after() for row in of_kind[GUARDED]],
+                "aioproviders, while it is closed, a single caller": [
+                    row.while_closed() for row in of_kind[SINGLE]
+                ],
             },
             note=f"{what}. A single caller has used up the retries that are free, and opened it, "
             "after ten requests, by default.",

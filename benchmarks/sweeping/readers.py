@@ -14,11 +14,11 @@ from benchmarks.sweeping.sizes import registry_of
 
 READERS = 1000
 SLOW = 0.05
-BASE = "snapshot(), no check under way"
-BUSY = "snapshot(), a check under way"
-STALE = "health(), the last check too old"
-UNKNOWN = "health(), nothing known yet"
-ALONE = "every reader checks for itself"
+BASE = "aioproviders: snapshot(), no check"
+BUSY = "aioproviders: snapshot(), a check"
+STALE = "aioproviders: health(), too old"
+UNKNOWN = "aioproviders: health(), unknown"
+ALONE = "every reader checks by itself"
 
 
 class Counted(Resting):
@@ -96,7 +96,14 @@ async def _readers(rounds: int) -> list[Table]:
         longest = await rounds_of(contenders, rounds)
     what = f"{READERS:,} readers, a check of {SLOW * 1000:g} ms"
     return [
-        Table(f"{what}: the longest wait", "µs", longest, base=BASE),
+        Table(
+            f"{what}: the longest wait",
+            "µs",
+            longest,
+            base=BASE,
+            note="A check that is too old is returned all the same, while the first reader has begun a new "
+            "one; only where nothing is known yet, readers wait.",
+        ),
         Table(f"{what}: the median wait", "µs", {n: v[1:] for n, v in medians.items()}, base=BASE),
         Table(f"{what}: probes", "probes", {n: v[1:] for n, v in probes.items()}),
     ]
