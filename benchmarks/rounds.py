@@ -10,18 +10,19 @@ from typing import TypeVar
 __all__ = ["rounds_of", "seconds_per_run"]
 
 Name = TypeVar("Name", bound=Hashable)
+Seen = TypeVar("Seen")
 
 
 async def rounds_of(
-    contenders: Mapping[Name, Callable[[], Awaitable[float]]], rounds: int
-) -> dict[Name, list[float]]:
-    """Return what each contender measured of itself, a value for each round, after one round to warm up.
+    contenders: Mapping[Name, Callable[[], Awaitable[Seen]]], rounds: int
+) -> dict[Name, list[Seen]]:
+    """Return what each contender measured of itself, round for round, after one round to warm up.
 
     Args:
-        contenders: What measures, by name; each returns one value.
+        contenders: What measures, by name; each returns a value, or a record of several.
         rounds: How many to keep.
     """
-    taken: dict[Name, list[float]] = {name: [] for name in contenders}
+    taken: dict[Name, list[Seen]] = {name: [] for name in contenders}
     order = list(contenders)
     for number in range(rounds + 1):
         for name in order:
