@@ -16,7 +16,6 @@ from aioproviders.sdk.http.messages import fields_of
 
 __all__ = ["Answer", "excerpt", "read_answer", "read_failure"]
 
-_REQUEST_IDS = ("x-request-id", "request-id")
 _TEXT = re.compile(
     r"text/|application/(?:.+\+)?(?:xml|yaml|javascript|x-www-form-urlencoded|graphql)\b", re.IGNORECASE
 )
@@ -43,7 +42,7 @@ class Answer:
     @property
     def request_id(self) -> str | None:
         """The service's own id of the request."""
-        return next((self.headers[name] for name in _REQUEST_IDS if self.headers.get(name)), None)
+        return self.headers.get("x-request-id") or self.headers.get("request-id") or None
 
 
 def read_answer(response: httpx.Response, what: object) -> Answer:

@@ -197,7 +197,7 @@ class Exchange:
 
 def succeeded(response: httpx.Response) -> bool:
     """Whether the status says success; 304 does, being the answer to a condition."""
-    return response.is_success or response.status_code == _NOT_MODIFIED
+    return 200 <= response.status_code < 300 or response.status_code == _NOT_MODIFIED  # noqa: PLR2004 - 2xx
 
 
 async def chunks_of(response: httpx.Response) -> AsyncGenerator[bytes, None]:

@@ -28,6 +28,11 @@ class Target(httpx.URL):
         return self.netloc.decode("ascii")
 
     @cached_property
+    def origin(self) -> tuple[str, bytes]:
+        """Scheme, and host and port as they stand there."""
+        return self.scheme, self.netloc
+
+    @cached_property
     def target(self) -> str:
         """Path and query, as in the first line of a request."""
         return self.raw_path.decode("ascii")

@@ -23,7 +23,7 @@ from aiohttp.connector import Connection
 from aioproviders.phases import recorded_phases
 from aioproviders.sdk.http.bodies import RequestBody, ResponseBody, ResponseTooLarge, too_large
 from aioproviders.sdk.http.connector import Connector, Slots
-from aioproviders.sdk.http.messages import PlainRequest, StreamedResponse
+from aioproviders.sdk.http.messages import PlainRequest, StreamedResponse, Target
 from aioproviders.sdk.http.wire import BareRequest, Reply, head_of, send
 from aioproviders.sdk.http.wire_errors import maybe_sent
 
@@ -175,7 +175,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 -- aiohttp's own
     ) -> Connection:
         """Get an idle connection or make one; aiohttp wants a request for that, which is never sent."""
-        origin = (url.scheme, url.netloc)
+        origin = url.origin if isinstance(url, Target) else (url.scheme, url.netloc)
         connector, key = self._connector, self._keys.get(origin)
         assert connector is not None and self._loop is not None  # noqa: S101, PT018 -- made with the session
         if key is not None and (idle := connector.idle(key)) is not None:
