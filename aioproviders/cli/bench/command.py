@@ -24,7 +24,7 @@ from aioproviders.config import ProviderConfig
 
 __all__ = ["bench", "differences", "what_limited"]
 
-_NEAR = 0.9
+_NEAR = 0.8
 """From this share of its rate limit on, the limit is what the provider was waiting for."""
 
 _A_WAIT = 0.1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Mapping
+from typing import Any
 from xml.etree import ElementTree as ET
 
 from aioproviders.cli.bench.histogram import Histogram
@@ -13,7 +14,7 @@ from aioproviders.cli.output import milliseconds
 
 try:
     from pygal import XY, Config  # type: ignore[import-untyped] # it has no types
-    from pygal.style import CleanStyle  # type: ignore[import-untyped] # likewise
+    from pygal.style import Style  # type: ignore[import-untyped] # likewise
 except ModuleNotFoundError:
     raise UsageError("--svg needs the package pygal: pip install 'aioproviders[cli]'") from None
 
@@ -40,15 +41,12 @@ def plot(title: str, lines: Mapping[str, Histogram]) -> str:
     chart = XY(
         Config(js=[]),
         title=title,
-        style=CleanStyle(
-            font_family="sans-serif", value_font_size=12, title_font_size=15, legend_font_size=13
-        ),
+        style=_style(),
         width=900,
         height=500,
         dots_size=0,
         show_dots=False,
         show_x_guides=True,
-        stroke_style={"width": 2},
         legend_at_bottom=True,
         truncate_legend=-1,
         include_x_axis=True,
@@ -66,6 +64,25 @@ def plot(title: str, lines: Mapping[str, Histogram]) -> str:
         chart.add(name, points)
     chart.add_xml_filter(_without_scripts)
     return str(chart.render(is_unicode=True))
+
+
+def _style() -> Any:
+    return Style(
+        background="white",
+        # Told apart by the colour-blind, too: Okabe & Ito, "Color universal design" (2008).
+        colors=("#0072b2", "#d55e00", "#888888"),
+        font_family="sans-serif",
+        guide_stroke_color="#dddddd",
+        guide_stroke_dasharray="none",
+        major_guide_stroke_color="#bbbbbb",
+        major_guide_stroke_dasharray="none",
+        label_font_size=11,
+        major_label_font_size=11,
+        legend_font_size=13,
+        stroke_opacity="1",
+        stroke_width="2",
+        title_font_size=15,
+    )
 
 
 def _without_scripts(root: ET.Element) -> ET.Element:

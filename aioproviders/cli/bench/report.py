@@ -122,16 +122,17 @@ def show_comparison(where: str, changes: list[Change]) -> None:
         changes: What `compare` returned.
     """
     numbers = ("OLD", "NEW", "CHANGE", "95 % SURE")
-    drawn = table("COMPARED", *numbers, right=numbers)
+    drawn = table("", *numbers, right=numbers)
     drawn.add_column("")
     for change in changes:
-        figure = _per_second if change.figure == "throughput" else milliseconds
+        throughput = change.figure == "throughput"
+        figure = _rate if throughput else milliseconds
         drawn.add_row(
-            change.figure,
+            "req/s" if throughput else change.figure,
             figure(change.old),
             figure(change.new),
             "-" if change.percent is None else f"{change.percent:+.1f} %",
-            "-" if change.interval is None else "{:+.1f}…{:+.1f} %".format(*change.interval),
+            "-" if change.interval is None else "{:+.1f} … {:+.1f}".format(*change.interval),
             change.verdict,
         )
     show("", drawn)
@@ -146,5 +147,5 @@ def _exact(value: float) -> str:
     return f"{value:,.{3 if value < 10 else 2 if value < 100 else 1 if value < 1000 else 0}f}"  # noqa: PLR2004 - digits
 
 
-def _per_second(rate: float) -> str:
-    return f"{rate:,.0f}/s" if rate >= 100 else f"{rate:.1f}/s"  # noqa: PLR2004 - three digits
+def _rate(rate: float) -> str:
+    return f"{rate:,.0f}" if rate >= 100 else f"{rate:.1f}"  # noqa: PLR2004 - three digits
