@@ -7,7 +7,7 @@ import sys
 import xml.etree.ElementTree as ET
 
 import pytest
-from cli_processes import http_table, session_members
+from cli_processes import PATIENCE, environment, http_table, session_members, start
 
 from aioproviders.cli.bench.histogram import Histogram
 from aioproviders.testing.faults import FaultServer
@@ -49,6 +49,18 @@ def test_bench_tells_what_the_requests_took(service, run):
     assert "held" not in result.out
     assert "response" not in result.out
     assert max(map(len, result.out.splitlines())) <= 80
+
+
+def test_the_tables_need_no_unicode(service, tmp_path):
+    """Where standard output takes ASCII only, bars and lines are drawn in that."""
+    ascii_only = environment(PYTHONIOENCODING="ascii")
+    out, errors = start(
+        "bench", "service", "/status/200", "-n", "20", cwd=tmp_path, env=ascii_only
+    ).communicate(timeout=PATIENCE)
+
+    assert errors == ""
+    assert out.isascii()
+    assert re.search(r"m?s +\d+ +#", out)
 
 
 def test_the_document_tells_all_of_it(bench):
@@ -208,7 +220,7 @@ def test_an_earlier_run_is_compared_with(service, run, tmp_path):
     assert result.err == ""
     assert re.search(r" +OLD +NEW +CHANGE +95 % SURE", result.out)
     verdict = r"(faster|slower|no difference)"
-    assert re.search(rf"\nreq/s +\S+ +\S+ +\S+ % +\S+ … \S+ +{verdict}", result.out)
+    assert re.search(rf"\nreq/s +\S+ +\S+ +\S+ % +\S+ to \S+ +{verdict}", result.out)
     assert re.search(r"\np99 .* too few requests to say", result.out)
     assert max(map(len, result.out.splitlines())) <= 80
     assert [change["figure"] for change in document["comparison"]] == [

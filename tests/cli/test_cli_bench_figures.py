@@ -182,7 +182,7 @@ def test_what_is_no_warm_up_is_refused(text):
 
 def test_bars_are_as_long_as_their_counts():
     """Each row starts at a round latency and has a bar to scale, down to an eighth of a column."""
-    assert draw_bars({30: 80, 31: 40, 33: 1}, width=28) == [
+    assert draw_bars({30: 80, 31: 40, 33: 1}, width=28, ascii_only=False) == [
         "  1.0 ms  80  ██████████████",
         "  1.3 ms  40  ███████",
         "  1.6 ms   0",
@@ -193,7 +193,7 @@ def test_bars_are_as_long_as_their_counts():
 @pytest.mark.parametrize("last", [14, 29, 60, 95])
 def test_a_wide_histogram_has_wider_rows(last):
     """However far latencies are apart, there are few rows, and no request is lost."""
-    rows = draw_bars(dict.fromkeys(range(last + 1), 1), width=60)
+    rows = draw_bars(dict.fromkeys(range(last + 1), 1), width=60, ascii_only=False)
 
     assert 5 <= len(rows) <= 15
     assert sum(int(row.split()[2]) for row in rows) == last + 1
@@ -201,7 +201,7 @@ def test_a_wide_histogram_has_wider_rows(last):
 
 def test_of_nothing_there_are_no_bars():
     """Before the first answer there is nothing to draw."""
-    assert draw_bars({}, width=80) == []
+    assert draw_bars({}, width=80, ascii_only=False) == []
 
 
 def test_the_axis_has_as_many_nines_as_the_requests():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 from aioproviders.cli.bench.measurement import BINS_A_DECADE
@@ -15,12 +16,13 @@ _WIDTHS = (1, 2, 5, 10, 20)
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 
 
-def draw_bars(bins: Mapping[int, int], *, width: int) -> list[str]:
+def draw_bars(bins: Mapping[int, int], *, width: int, ascii_only: bool) -> list[str]:
     """Draw `Measurement.bins`: a row a bar, each as high as the one before times the same factor.
 
     Args:
         bins: How many requests each bin has.
         width: Of a row, in columns.
+        ascii_only: Whether the terminal or file takes nothing else.
     """
     if not bins:
         return []
@@ -34,7 +36,8 @@ def draw_bars(bins: Mapping[int, int], *, width: int) -> list[str]:
     rows = []
     for number, count in enumerate(counts, first // step):
         start = milliseconds(10 ** (number * step / BINS_A_DECADE) / 1000)
-        bar = _bar(count / most * max(width - digits - 12, 1))
+        length = count / most * max(width - digits - 12, 1)
+        bar = "#" * math.ceil(length) if ascii_only else _bar(length)
         rows.append(f"{start:>8}  {count:>{digits},}  {bar}".rstrip())
     return rows
 

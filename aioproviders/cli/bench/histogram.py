@@ -27,11 +27,24 @@ class Histogram:
     """
 
     def __init__(self) -> None:
-        self._hdr = HdrHistogram(1, _HIGHEST, _DIGITS)
+        self._recorded = HdrHistogram(1, _HIGHEST, _DIGITS)
+        self._zeros = 0
 
     def record(self, seconds: float) -> None:
         """Count one duration; longer than an hour counts as an hour."""
-        self._hdr.record_value(min(max(round(seconds * 1e6), 0), _HIGHEST))
+        microseconds = round(seconds * 1e6)
+        if microseconds <= 0:
+            # Most phases of most requests are; counted here they cost next to nothing.
+            self._zeros += 1
+        else:
+            self._recorded.record_value(min(microseconds, _HIGHEST))
+
+    @property
+    def _hdr(self) -> HdrHistogram:
+        if self._zeros:
+            self._recorded.record_value(0, self._zeros)
+            self._zeros = 0
+        return self._recorded
 
     def add(self, other: Histogram) -> None:
         """Count all that `other` has."""

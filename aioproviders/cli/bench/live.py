@@ -59,7 +59,7 @@ def _drawn(found: Measurement, load: Load, label: str, console: Console) -> Grou
         found.requests / load.requests if load.requests else 0.0,
         found.seconds / load.seconds if load.seconds else 0.0,
     )
-    rows = draw_bars(found.bins, width=min(console.width - 1, 100))
+    rows = draw_bars(found.bins, width=min(console.width - 1, 100), ascii_only=console.options.ascii_only)
     # A terminal that is too low for all of it would scroll.
     room = max(console.height - 4, 0)
     return Group(

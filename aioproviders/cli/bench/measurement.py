@@ -65,8 +65,7 @@ class Measurement:
         most_in_flight: The most requests at a time.
         held_back: How many were started late because as many as allowed were in flight.
         unstarted: How many were due and never started.
-        response: The response times of those that worked.
-        service: Their service times.
+        service: The service times of those that worked.
         phases: Where their time went, by phase.
         bins: Their response times once more, coarsely, to be drawn: bin n starts at 10^(n/10) microseconds.
     """
@@ -77,7 +76,6 @@ class Measurement:
         self.errors: Counter[str] = Counter()
         self.examples: dict[str, str] = {}
         self.statuses: Counter[int] = Counter()
-        self.response = Histogram()
         self.service = Histogram()
         self.phases = {phase: Histogram() for phase in PHASES}
         self.bins: Counter[int] = Counter()
@@ -119,7 +117,6 @@ class Measurement:
         part = self._slices[-1]
         part.requests += 1
         if response.success:
-            self.response.record(ended - due)
             self.service.record(ended - began)
             known = (phases.waiting, phases.connecting, phases.first_byte, phases.body)
             spent = (began - due, *known, ended - began - sum(known))
@@ -155,6 +152,14 @@ class Measurement:
         return [part for part in self._slices if part.requests]
 
     @property
+    def response(self) -> Histogram:
+        """The response times of those that worked."""
+        whole = Histogram()
+        for part in self._slices:
+            whole.add(part.latencies)
+        return whole
+
+    @property
     def seconds(self) -> float:
         """How long it took, or has taken so far."""
         if self._began is None:
@@ -168,4 +173,5 @@ class Measurement:
 
     def latencies(self) -> dict[str, float] | None:
         """Return `Histogram.summary` of the response times; None if no request worked."""
-        return self.response.summary() if self.response.count else None
+        response = self.response
+        return response.summary() if response.count else None

@@ -36,10 +36,10 @@ def show_run(run: Document, found: Measurement) -> None:
     """
     write(_summary(run))
     if run.latency_ms is not None and run.service_ms is not None:
-        rows = {"service": run.service_ms}
+        times = {"service": run.service_ms}
         if run.load.rate is not None:
-            rows = {"response": run.latency_ms, **rows}
-        show("", _percentiles(rows, run.requests - sum(run.errors.values())))
+            times = {"response": run.latency_ms, **times}
+        show("", _percentiles(times, run.requests - sum(run.errors.values())))
         mean = run.latency_ms
         write(
             f"\nmean {milliseconds(mean['mean'])}, standard deviation {milliseconds(mean['stddev'])}"
@@ -49,8 +49,9 @@ def show_run(run: Document, found: Measurement) -> None:
             write("response: from when a request was due; service: from when it was started\n")
         show("", _phases(run))
         write("\n")
-        width = min(console_for(sys.stdout).width, 80)
-        write("".join(f"{row}\n" for row in draw_bars(found.bins, width=width)))
+        console = console_for(sys.stdout)
+        rows = draw_bars(found.bins, width=min(console.width, 80), ascii_only=console.options.ascii_only)
+        write("".join(f"{row}\n" for row in rows))
     if run.errors:
         errors = table("ERROR", "COUNT", "FIRST MESSAGE", right=("COUNT",), wide="FIRST MESSAGE")
         for kind, count in run.errors.items():
@@ -132,7 +133,7 @@ def show_comparison(where: str, changes: list[Change]) -> None:
             figure(change.old),
             figure(change.new),
             "-" if change.percent is None else f"{change.percent:+.1f} %",
-            "-" if change.interval is None else "{:+.1f} … {:+.1f}".format(*change.interval),
+            "-" if change.interval is None else "{:+.1f} to {:+.1f}".format(*change.interval),
             change.verdict,
         )
     show("", drawn)
