@@ -17,7 +17,7 @@ from aioproviders.health import HealthCheck, HealthReport, HealthStatus, aggrega
 from aioproviders.lifecycle import cancelled_from_outside
 from aioproviders.provider import BaseProvider
 from aioproviders.registry.jobs import Job, Jobs
-from aioproviders.registry.lifecycle import Providers, check_circles, dependencies
+from aioproviders.registry.lifecycle import Providers, check_circles
 
 __all__ = [
     "CANCEL_GRACE",
@@ -153,8 +153,11 @@ class Sweep:
         self._max_concurrency = max_concurrency
         self._stragglers = set() if stragglers is None else stragglers
         self._on_check: OnCheck | None = None
-        self._needs = {
-            name: needed for name, needed in dependencies(providers, self._at_first).items() if needed
+        self._needs: dict[str, tuple[str, ...]] = {
+            name: needed
+            for name, provider in self._at_first.items()
+            if provider.config.depends_on
+            and (needed := tuple(other for other in provider.config.depends_on if other in self._at_first))
         }
         self._dependants: dict[str, list[str]] = {}
         if self._needs:
@@ -165,9 +168,8 @@ class Sweep:
         self._waiting = {name: len(set(needed)) for name, needed in self._needs.items()}
         self._ready = deque(name for name in self._at_first if name not in self._needs)
         self._checks: dict[str, HealthCheck] = {}
-        self._begun: dict[str, float] = {}
+        self._turns: dict[str, tuple[BaseProvider[Any], float]] = {}  # who was asked, and when that began
         self._asked: dict[str, BaseProvider[Any]] = {}
-        self._turned_to: dict[str, BaseProvider[Any]] = {}
         self._roots: dict[str, str] = {}
         self._workers = 0
         self._frozen = False
@@ -230,7 +232,8 @@ class Sweep:
 
     def report(self) -> HealthReport:
         """Return what was found."""
-        return HealthReport(
+        # Not validated: it is made of our own parts, and thousands of checks would be copied for it.
+        return HealthReport.model_construct(
             status=aggregate(check["status"] for check in self._checks.values()),
             duration_ms=round((self._ended - self._started) * 1000, 3),
             checked_at=self._started_at,
@@ -258,8 +261,8 @@ class Sweep:
     async def _work(self) -> None:
         while self._ready:
             name = self._ready.popleft()
-            self._begun[name] = time.monotonic()
-            self._turned_to[name] = provider = self._present(name)
+            provider = self._present(name)
+            self._turns[name] = provider, time.monotonic()
             check = await self._ask(name, provider)
             # What comes after the deadline, from one that did not heed its cancellation, is too late.
             if not self._frozen and not self._limit.cancel_called:
@@ -283,13 +286,23 @@ class Sweep:
 
     def _record(self, name: str, check: HealthCheck) -> None:
         """Take `check` for `name`, and see what it means for those that depend on it."""
-        found = [(name, check)]
-        while found:
-            name, check = found.pop()
-            self._checks[name] = check
-            if self._on_check is not None:
-                self._on_check(name, check, self._turned_to.get(name) or self._present(name))
-            for dependant in self._dependants.get(name, ()):
+        self._take(name, check)
+        if name in self._dependants:
+            self._turn_to_dependants(name)
+        if len(self._checks) == len(self._at_first):
+            self._all_done.set()
+
+    def _take(self, name: str, check: HealthCheck) -> None:
+        self._checks[name] = check
+        if self._on_check is not None:
+            provider = self._turns[name][0] if name in self._turns else self._present(name)
+            self._on_check(name, check, provider)
+
+    def _turn_to_dependants(self, name: str) -> None:
+        """Have those asked that have waited for `name` alone; where it failed, all behind it are blocked."""
+        done = [name]
+        while done:
+            for dependant in self._dependants.get(done.pop(), ()):
                 self._waiting[dependant] -= 1
                 if self._waiting[dependant]:
                     continue
@@ -300,9 +313,8 @@ class Sweep:
                 else:
                     self._roots[dependant] = root
                     why = f"its dependency {root!r} is {self._checks[root]['status']}"
-                    found.append((dependant, _failed(HealthStatus.BLOCKED, why)))
-        if len(self._checks) == len(self._at_first):
-            self._all_done.set()
+                    self._take(dependant, _failed(HealthStatus.BLOCKED, why))
+                    done.append(dependant)
 
     def _present(self, name: str) -> BaseProvider[Any]:
         return self._providers.get(name, self._at_first[name])
@@ -320,7 +332,8 @@ class Sweep:
         late = [name for name in self._at_first if name not in self._checks and not self._waiting.get(name)]
         for name in late:
             check = _failed(HealthStatus.TIMEOUT, f"not finished within {self._deadline:g} s")
-            check["latency_ms"] = round((self._ended - self._begun.get(name, self._ended)) * 1000, 3)
+            begun = self._turns[name][1] if name in self._turns else self._ended
+            check["latency_ms"] = round((self._ended - begun) * 1000, 3)
             self._record(name, check)
 
 
