@@ -76,7 +76,7 @@ class LoadOptions:
     rate: Annotated[PositiveFloat | None, Parameter(name=["--rate", "-R"])] = None
     """Start this many per second, however slow the answers; latency counts from when each was due."""
     warmup: str | None = None
-    """Requests (200) or time (5s) not counted; by default -c, at most 100 or a second of --rate."""
+    """Requests (200) or time (5s) not counted; by default -c, at most -n, 100 or a second of --rate."""
     compare: Path | None = None
     """What an earlier run with --json printed: tell whether this one is faster or slower."""
     svg: Path | None = None

@@ -41,7 +41,7 @@ def test_bench_tells_what_the_requests_took(service, run):
 
     assert result.code == 0
     assert re.search(r"100 requests in [\d.]+ s: [\d.,]+ requests/s, 0 errors, 0 retries", result.out)
-    assert "\nstatus 200: 100\n" in result.out
+    assert "\nstatus 200: 100\nafter 8 requests to warm up\n" in result.out
     assert re.search(r"LATENCY, MS +P50 +P75 +P90 +P95 +P99 +P99.9 +P99.99 +MAX\n", result.out)
     assert re.search(r"service( +[\d.,]+){5} +- +- +[\d.,]+\n", result.out)
     assert re.search(r"to the first byte( +[\d.,]+){3} +[\d.]+%\n", result.out)
@@ -93,7 +93,8 @@ def test_the_warm_up_is_not_counted(warmup, seen, providers, run):
         result = run("bench", "service", "/echo", "-n", "10", "-c", "4", *warmup, "--json")
         requests = asyncio.run(server.requests("/echo"))
 
-    assert json.loads(result.out)["requests"] == 10
+    document = json.loads(result.out)
+    assert (document["requests"], document["warmup"]) == (10, seen - 10)
     assert len(requests) == seen
 
 

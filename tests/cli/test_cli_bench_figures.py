@@ -161,6 +161,8 @@ def test_options_say_how_to_make_requests(options, load):
     [
         ({}, Load(10, 10)),
         ({"concurrency": 500}, Load(500, 100)),
+        ({"concurrency": 500, "requests": 3}, Load(500, 3)),
+        ({"concurrency": 500, "duration": "9s"}, Load(500, 100)),
         ({"rate": 4.5}, Load(1000, 5, rate=4.5)),
         ({"warmup": "7"}, Load(10, 7)),
         ({"warmup": "2s", "rate": 9.0}, Load(1000, seconds=2.0, rate=9.0)),

@@ -93,9 +93,10 @@ async def _run(source: Source, request: Request, data: object, job: _Job, found:
         _warn_of_differences(job)
         # What a start takes is not what a request takes.
         await target.provider.initialize()
+        warmup = Measurement()
         try:
             if job.settings.warmup is not None:
-                await _make(target, Measurement(), job.settings.warmup, label="warming up: ")
+                await _make(target, warmup, job.settings.warmup, label="warming up: ")
             await _make(target, found, load)
             complete = True
         except BaseExceptionGroup as group:
@@ -105,7 +106,7 @@ async def _run(source: Source, request: Request, data: object, job: _Job, found:
             limits = what_limited(target.provider.config, found)
             # Here and not after the end, so that it also is printed when that is an interruption.
             if not misused:
-                _report(job, found, limits, complete=complete)
+                _report(job, found, limits, warmup=warmup.requests, complete=complete)
 
 
 async def _make(target: Target, found: Measurement, load: Load, *, label: str = "") -> None:
@@ -170,13 +171,14 @@ def differences(old: Document, name: str, endpoint: str, method: str | None, loa
         yield f"is of a run with {plural(sum(old.errors.values()), 'error')}: only what worked has a latency"
 
 
-def _report(job: _Job, found: Measurement, limits: list[str], *, complete: bool) -> None:
+def _report(job: _Job, found: Measurement, limits: list[str], *, warmup: int, complete: bool) -> None:
     run = document_of(
         found,
         job.settings.load,
         name=job.name,
         endpoint=job.endpoint,
         method=job.method,
+        warmup=warmup,
         complete=complete,
         limits=limits,
     )

@@ -88,6 +88,7 @@ class Document(_Model):
         endpoint: What was requested of it.
         method: The HTTP method asked for; None for the usual one.
         load: How the requests were made.
+        warmup: How many requests went ahead uncounted.
         complete: Whether it ran to its end.
         requests: How many requests ended.
         attempts: What they took, retries included.
@@ -114,6 +115,7 @@ class Document(_Model):
     endpoint: str
     method: str | None
     load: LoadFigures
+    warmup: NonNegativeInt
     complete: bool
     requests: NonNegativeInt
     attempts: NonNegativeInt
@@ -145,6 +147,7 @@ def document_of(  # noqa: PLR0913 - what a run is made of
     name: str,
     endpoint: str,
     method: str | None,
+    warmup: int,
     complete: bool,
     limits: list[str],
 ) -> Document:
@@ -156,6 +159,7 @@ def document_of(  # noqa: PLR0913 - what a run is made of
         load=LoadFigures(
             concurrency=load.concurrency, requests=load.requests, seconds=load.seconds, rate=load.rate
         ),
+        warmup=warmup,
         complete=complete,
         requests=found.requests,
         attempts=found.attempts,

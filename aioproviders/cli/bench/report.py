@@ -70,6 +70,7 @@ def _summary(run: Document) -> str:
         f"{run.requests_per_second:,.1f} requests/s, "
         f"{plural(sum(run.errors.values()), 'error')}, {retries:,} {'retry' if retries == 1 else 'retries'}\n"
         + (f"status {statuses}\n" if statuses else "")
+        + (f"after {plural(run.warmup, 'request')} to warm up\n" if run.warmup else "")
     )
 
 

@@ -55,15 +55,17 @@ def read_settings(options: LoadOptions) -> Settings:
         _check_can_write(options.svg)
     return Settings(
         Load(concurrency, requests, seconds, rate),
-        _warmup(options.warmup, concurrency, rate),
+        _warmup(options.warmup, concurrency, rate, most=requests or _MOST_TO_WARM_UP),
     )
 
 
-def _warmup(text: str | None, concurrency: int, rate: float | None) -> Load | None:
+def _warmup(text: str | None, concurrency: int, rate: float | None, *, most: int) -> Load | None:
     if text is None:
         # So many open all connections; with a rate, a second's worth is to do.
-        requests = min(concurrency, _MOST_TO_WARM_UP, math.inf if rate is None else math.ceil(rate))
-        return Load(concurrency, requests=int(requests), rate=rate)
+        requests = min(concurrency, _MOST_TO_WARM_UP, most)
+        if rate is not None:
+            requests = min(requests, math.ceil(rate))
+        return Load(concurrency, requests=requests, rate=rate)
     if re.fullmatch(r"\d{1,9}", text):
         return Load(concurrency, requests=int(text), rate=rate) if int(text) else None
     seconds = _seconds(text)
