@@ -62,11 +62,13 @@ def show_run(run: Document, found: Measurement) -> None:
 
 
 def _summary(run: Document) -> str:
-    asked = "" if run.complete or run.load.requests is None else f" of {run.load.requests:,}"
+    done = plural(run.requests, "request")
+    if not run.complete and run.load.requests is not None:
+        done = f"{run.requests:,} of {plural(run.load.requests, 'request')}"
     retries = run.attempts - run.requests
     statuses = ", ".join(f"{status}: {count:,}" for status, count in run.statuses.items())
     return (
-        f"{run.requests:,}{asked} requests in {run.seconds:.2f} s: "
+        f"{done} in {run.seconds:.2f} s: "
         f"{run.requests_per_second:,.1f} requests/s, "
         f"{plural(sum(run.errors.values()), 'error')}, {retries:,} {'retry' if retries == 1 else 'retries'}\n"
         + (f"status {statuses}\n" if statuses else "")
