@@ -61,11 +61,11 @@ class Crowded(Plain):
 
 def run(*, quick: bool) -> Iterator[Table]:
     """Measure; yields the cost by each way to cancel, and what is left."""
-    count, rounds = (500, 2) if quick else (5000, 9)
+    count, rounds = (300, 2) if quick else (3000, 7)
     left: dict[str, list[float]] = {}
     for how, storm in {"Task.cancel()": _by_task, "anyio's scopes": _by_scope}.items():
         yield asyncio.run(_cost(how, storm, count, rounds, left))
-    asyncio.run(_connections(200 if quick else 2000, 1 if quick else 5, left))
+    asyncio.run(_connections(100 if quick else 300, 1 if quick else 5, left))
     yield Table(
         "What cancelled calls leave behind",
         "left",

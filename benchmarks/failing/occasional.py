@@ -76,8 +76,8 @@ async def _occasional(*, quick: bool) -> Table:
             }
             taken = await seconds_per_run(
                 contenders,
-                repeat=2 if quick else 20,
-                rounds=3 if quick else 15,
+                repeat=2 if quick else 8,
+                rounds=3 if quick else 11,
                 clock=time.process_time,
             )
     return Table(
