@@ -52,7 +52,7 @@ async def _one_by_one(loop: str, *, quick: bool) -> Table:
             Limited(everything_on("limited")) as limited,
         ):
             taken = await seconds_per_run(
-                _contenders(plain, limited, None), repeat=300 if quick else 2000, rounds=3 if quick else 11
+                _contenders(plain, limited, None), repeat=300 if quick else 2000, rounds=3 if quick else 9
             )
     return Table(
         f"One call that does not fail, {loop}",
@@ -78,7 +78,7 @@ async def _side_by_side(loop: str, *, quick: bool) -> Table:
             Limited(everything_on("limited", AT_ONCE)) as limited,
         ):
             contenders = {name: crowd(call) for name, call in _contenders(plain, limited, 0).items()}
-            taken = await seconds_per_run(contenders, repeat=3 if quick else 20, rounds=3 if quick else 11)
+            taken = await seconds_per_run(contenders, repeat=3 if quick else 20, rounds=3 if quick else 9)
     return Table(
         f"{AT_ONCE} calls at a time, {loop}",
         "µs per call",

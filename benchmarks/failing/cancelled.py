@@ -61,7 +61,7 @@ class Crowded(Plain):
 
 def run(*, quick: bool) -> Iterator[Table]:
     """Measure; yields the cost by each way to cancel, and what is left."""
-    count, rounds = (300, 2) if quick else (3000, 7)
+    count, rounds = (300, 2) if quick else (2000, 5)
     left: dict[str, list[float]] = {}
     for how, storm in {"Task.cancel()": _by_task, "anyio's scopes": _by_scope}.items():
         yield asyncio.run(_cost(how, storm, count, rounds, left))

@@ -25,9 +25,9 @@ class Bare:
 
 def run(*, quick: bool) -> Iterator[Table]:
     """Measure; yields bytes per provider, and the most that a sweep needs beside them."""
-    rounds = 2 if quick else 5
+    rounds = 2 if quick else 3
     taken: dict[str, list[float]] = {}
-    count = 100 if quick else 2000
+    count = 100 if quick else 1000
     for _ in range(rounds):
         for name, value in asyncio.run(_held(count)).items():
             taken.setdefault(name, []).append(value)

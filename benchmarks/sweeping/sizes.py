@@ -60,7 +60,7 @@ async def _few(*, quick: bool) -> list[Table]:
     for size in sizes:
         contenders |= _contenders(size)
         contenders[size, "svcs' pings, one by one"] = pings([bare(each) for each in resting(size, 0.001)])
-    taken = await seconds_per_run(contenders, repeat=1, rounds=2 if quick else 9)
+    taken = await seconds_per_run(contenders, repeat=1, rounds=2 if quick else 5)
     return [
         _table(size, taken, "svcs asks one after the other: its time is that of all checks.")
         for size in sizes
@@ -139,7 +139,7 @@ async def _longer(count: int, *, quick: bool) -> Table:
             "health_check() one by one": lambda: one_by_one(sequential),
             "svcs' pings, one by one": pings(checks),
         }
-        taken = await seconds_per_run(contenders, repeat=1, rounds=2 if quick else 5)
+        taken = await seconds_per_run(contenders, repeat=1, rounds=2 if quick else 3)
     return Table(
         f"A sweep of {count:,} checks of 10 ms",
         "ms",
