@@ -68,7 +68,7 @@ def run(*, quick: bool) -> Iterator[Table]:
         GUARDED: partial(ours, circuit_breaker={}),
         SINGLE: partial(ours, circuit_breaker={}),
     }
-    window, rounds = (1.2, 2) if quick else (12.0, 2)
+    window, rounds = (1.0, 2) if quick else (12.0, 2)
     taken: dict[tuple[str, str], list[Taken]] = {}
     for _ in range(rounds):
         for key, value in asyncio.run(_round(clients, window)).items():

@@ -19,7 +19,7 @@ HANGING = 10
 
 def run(*, quick: bool) -> Iterator[Table]:
     """Measure; yields when the sweep ends, and how many good checks it has."""
-    yield from asyncio.run(_hanging(0.25 if quick else 1.0, rounds=2 if quick else 5))
+    yield from asyncio.run(_hanging(0.2 if quick else 1.0, rounds=2 if quick else 5))
 
 
 async def _hanging(deadline: float, rounds: int) -> list[Table]:
