@@ -15,6 +15,7 @@ as JSON with ``--json``; errors go to standard error, a line each.
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Sequence
 
@@ -30,6 +31,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code.
     """
+    if argv is None:
+        # This process is ours. By default every 700 objects start a garbage collection, which with a thousand
+        # requests in flight is a fifth of the time.
+        gc.set_threshold(10_000, 20, 50)
     try:
         return _main(list(sys.argv[1:] if argv is None else argv))
     except KeyboardInterrupt:
