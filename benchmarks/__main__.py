@@ -1,4 +1,4 @@
-"""Run benchmarks: ``python -m benchmarks [NAME…] [--quick] [--output FOLDER]``."""
+"""Run benchmarks: ``python -m benchmarks [NAME…] [--quick] [--output FOLDER] [--readme]``."""
 
 from __future__ import annotations
 
@@ -33,11 +33,17 @@ def main() -> None:
         metavar="FOLDER",
         help="where JSON and SVG go (benchmarks/results, with --quick its folder quick)",
     )
+    parser.add_argument(
+        "--readme", action="store_true", help="measure nothing: put the results kept into the README"
+    )
     arguments = parser.parse_args()
     unknown = sorted(set(arguments.names) - set(SUITES))
     if unknown:
         parser.error(f"no benchmark {', '.join(unknown)}; there are {', '.join(SUITES)}")
     results = Path(__file__).parent / "results"
+    if arguments.readme:
+        _write_readme(parser, results)
+        return
     folder: Path = arguments.output or (results / "quick" if arguments.quick else results)
     try:
         # Suites need peers, which are an extra of their own.
@@ -64,6 +70,16 @@ def main() -> None:
             output.write_svg(name, tables, folder),
         ):
             console.print(f"wrote {path}", style="dim", highlight=False)
+
+
+def _write_readme(parser: argparse.ArgumentParser, results: Path) -> None:
+    from benchmarks import overview  # noqa: PLC0415 - it needs peers, as the suites do
+
+    try:
+        documents = overview.read(results, SUITES)
+    except ValueError as error:
+        parser.error(str(error))
+    overview.write_overview(documents, results, results.parent.parent / "README.md")
 
 
 if __name__ == "__main__":
