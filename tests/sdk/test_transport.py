@@ -948,3 +948,25 @@ async def test_the_queue_gives_up_each_at_its_own_time(make_client, fault_server
                 group.start_soon(ask, patience)
         assert given_up == [0.1, 0.2, 0.3]
         assert client._transport.waiting == 0
+
+
+async def test_a_slot_got_while_closing_is_of_no_use(make_client, fault_server):
+    """A request whose turn comes at the very moment of closing fails as not sent, and gives its slot back."""
+    transport = make_client(limits=httpx.Limits(max_connections=1))._transport
+    endless = httpx.Request("GET", f"{fault_server.url}/lines?count=1000&interval=0.01")
+    first = await transport.handle_async_request(endless)
+    failed = []
+
+    async def ask():
+        with pytest.raises(httpx.ConnectError, match="the transport was closed") as caught:
+            await transport.handle_async_request(httpx.Request("GET", f"{fault_server.url}/echo"))
+        failed.append(caught.value)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(ask)
+        while not transport.waiting:
+            await anyio.lowlevel.checkpoint()
+        await first.aclose()  # hands the slot on; the task that gets it has not run yet
+        await transport.aclose()
+    assert len(failed) == 1
+    assert transport.in_use == 0

@@ -149,7 +149,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         timeout = _client_timeout(timeouts.get("connect"), timeouts.get("read"))
         if proxy is None and not isinstance(body, RequestBody):
             sent = head_of(request.method, _target(request), headers) + body
-            connection = await self._connection(session, url, timeout)
+            connection = await self._connection(session, request, timeout)
             return await send(connection, request.method, sent, timeout.sock_read)
         options: dict[str, Any] = {}
         if proxy is not None:
@@ -171,13 +171,15 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
     async def _connection(
         self,
         session: aiohttp.ClientSession,
-        url: httpx.URL,
+        request: httpx.Request,
         timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 -- aiohttp's own
     ) -> Connection:
         """Get an idle connection or make one; aiohttp wants a request for that, which is never sent."""
+        url = request.url
         origin = url.origin if isinstance(url, Target) else (url.scheme, url.netloc)
         connector, key = self._connector, self._keys.get(origin)
-        assert connector is not None and self._loop is not None  # noqa: S101, PT018 -- made with the session
+        if connector is None or self._loop is None:
+            raise self._not_pooled(request)  # closed since the request got its slot
         if key is not None and (idle := connector.idle(key)) is not None:
             return idle
         asking = BareRequest("GET", _wire_url(url, "/"), loop=self._loop, session=session)
