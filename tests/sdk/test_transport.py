@@ -17,6 +17,8 @@ import trustme
 from aiohttp.client_proto import ResponseHandler
 
 from aioproviders.phases import record_phases
+from aioproviders.sdk.http.connector import Slots
+from aioproviders.sdk.http.messages import fields_of
 from aioproviders.sdk.http.transport import AiohttpTransport
 from aioproviders.sdk.http.wire import head_of
 from aioproviders.testing.faults import FaultServer
@@ -970,3 +972,40 @@ async def test_a_slot_got_while_closing_is_of_no_use(make_client, fault_server):
         await transport.aclose()
     assert len(failed) == 1
     assert transport.in_use == 0
+
+
+async def test_a_connection_closed_before_writing_was_not_sent(make_client, fault_server, monkeypatch):
+    """A connection that is found closed when the request is to be written means that nothing was sent."""
+    client = make_client()
+    await client.get(f"{fault_server.url}/echo")
+    monkeypatch.setattr(ResponseHandler, "set_response_params", lambda self, **_: self.transport.abort())
+    with pytest.raises(httpx.ConnectError, match="before the request was sent"):
+        await client.post(f"{fault_server.url}/echo")
+    assert len(await fault_server.requests()) == 1
+
+
+async def test_a_slot_handed_to_one_who_is_cancelled_goes_on():
+    """A slot that is handed over at the very moment of its waiter's cancellation goes to the next one."""
+    slots = Slots(1)
+    assert slots.take()
+    first, second = (asyncio.ensure_future(slots.wait(5)) for _ in range(2))
+    while slots.waiting < 2:
+        await anyio.lowlevel.checkpoint()
+    slots.release()
+    first.cancel()
+    assert await second is True
+    assert first.cancelled()
+    slots.release()
+    assert (slots.in_use, slots.waiting) == (0, 0)
+
+
+@pytest.mark.parametrize("header", [b"X-Name: caf\xe9", b"X-Name: caf\xc3\xa9"])
+async def test_header_values_of_any_encoding_are_read(header):
+    """A response's header in Latin-1 or UTF-8 is read as text, beside one that comes twice."""
+    answer = b"HTTP/1.1 200 OK\r\n" + header + b"\r\nA: 1\r\na: 2\r\nContent-Length: 0\r\n\r\n"
+    async with anyio.create_task_group() as task_group:
+        url = await raw_server(task_group, answer)
+        async with httpx.AsyncClient(transport=AiohttpTransport()) as client:
+            fields = fields_of(await client.get(url))
+        task_group.cancel_scope.cancel()
+    assert (fields["x-name"], fields["a"]) == ("café", "1, 2")

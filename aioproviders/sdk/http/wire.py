@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import aiohttp
+import httpx
 import multidict
 from aiohttp.connector import Connection
 
@@ -92,6 +93,7 @@ async def send(connection: Connection, method: str, sent: bytes, read_timeout: f
         read_timeout: Seconds that the server may be silent for; None means for ever.
 
     Raises:
+        httpx.ConnectError: It was closed meanwhile; nothing was sent.
         Exception: aiohttp's; the connection is closed.
     """
     # ResponseHandler, whose methods aiohttp's own session calls in this order.
@@ -106,7 +108,7 @@ async def send(connection: Connection, method: str, sent: bytes, read_timeout: f
         )
         transport = protocol.transport
         if transport is None or transport.is_closing():
-            raise aiohttp.ClientConnectionResetError("Cannot write to closing transport")
+            raise httpx.ConnectError("the connection was closed before the request was sent")
         transport.write(sent)
         protocol.start_timeout()
         while True:
