@@ -149,3 +149,16 @@ def test_an_unknown_code_becomes_the_base():
 def test_all_errors_are_exported():
     """Every error can be imported from the top."""
     assert all(getattr(aioproviders, cls.__name__) is cls for cls in CLASSES)
+
+
+def test_details_are_what_their_fields_say():
+    """A detail that knows the error itself equals one that was only read, and has the same hash."""
+    error = ProviderError("x", provider="it")
+    known = ErrorDetail.from_error(error)
+    read = ErrorDetail.model_validate_json(known.model_dump_json())
+    assert known == read
+    assert hash(known) == hash(read)
+    assert known != ErrorDetail(code="strange", message="x")
+    assert known != "x"
+    assert known.error is error
+    assert read.error is not error

@@ -274,6 +274,17 @@ async def test_redirected_write_is_not_sent_again(make_http, fault_server, statu
     assert len(await fault_server.requests()) == 1
 
 
+@pytest.mark.parametrize(("status", "method", "body"), [(303, "GET", ""), (307, "OPTIONS", '{"a":1}')])
+async def test_content_goes_along_unless_another_is_to_be_seen(make_http, fault_server, status, method, body):
+    """After 303 nothing of the request's content is sent again, after 307 all of it."""
+    provider = await make_http()
+    await provider.make_request(f"/redirect?to=/echo&status={status}", {"a": 1}, method="OPTIONS")
+    _, second = await fault_server.requests()
+    assert (second.method, second.body) == (method, body)
+    assert second.header("content-type") == ("application/json" if body else None)
+    assert second.header("content-length") == (str(len(body)) if body else None)
+
+
 async def test_redirect_to_another_origin_is_not_followed(make_http, answer_with, fault_server):
     """Neither the request nor any credential reaches another origin."""
     other = await answer_with((200, {}))
