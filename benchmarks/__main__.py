@@ -41,6 +41,8 @@ def main() -> None:
     if unknown:
         parser.error(f"no benchmark {', '.join(unknown)}; there are {', '.join(SUITES)}")
     results = Path(__file__).parent / "results"
+    if arguments.readme and (arguments.quick or arguments.names or arguments.output):
+        parser.error("--readme measures nothing: it goes alone")
     if arguments.readme:
         _write_readme(parser, results)
         return
@@ -53,12 +55,15 @@ def main() -> None:
 
         suites = [(name, importlib.import_module(f"benchmarks.{name}")) for name in arguments.names or SUITES]
     except ModuleNotFoundError as missing:
-        sys.exit(f"{missing.name} is missing: pip install -e '.[all,bench]'")
+        parser.error(f"{missing.name} is missing: pip install -e '.[all,bench]'")
     # What the imports have made, matplotlib's above all, stays: looking through it again at each
     # collection takes longer than what is measured.
     gc.collect()
     gc.freeze()
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        parser.error(f"--output {folder} should be a folder that can be written: {error.strerror}")
     console = Console()
     for name, suite in suites:
         tables = []
@@ -82,5 +87,17 @@ def _write_readme(parser: argparse.ArgumentParser, results: Path) -> None:
     overview.write_overview(documents, results, results.parent.parent / "README.md")
 
 
+def _was_interrupted(error: BaseException) -> bool:
+    if isinstance(error, BaseExceptionGroup):
+        return any(map(_was_interrupted, error.exceptions))
+    return isinstance(error, KeyboardInterrupt)
+
+
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except BaseException as error:
+        if not _was_interrupted(error):
+            raise
+        sys.stderr.write("interrupted\n")
+        sys.exit(130)

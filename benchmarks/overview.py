@@ -22,7 +22,10 @@ _CHOSEN = {
     ),
     "sweeps": ("A sweep of 10,000 checks of 1 ms",),
     "startup": ("Imports, each in a process of its own", "Whole processes"),
-    "failures": ("A backend that answers 503: requests that reached it, per call",),
+    "failures": (
+        "A backend that answers 503: requests that reached it, per call",
+        "A backend that answers 503: requests that reached it, per second",
+    ),
 }
 _BEGIN = "<!-- figures -->\n"
 _END = "<!-- end of figures -->\n"
@@ -88,7 +91,8 @@ def _table(found: dict[str, Any]) -> Table:
 def _markdown(table: Table) -> list[str]:
     compared = table.base is not None
     lines = [f"**{table.title}**{f' ({table.note})' if table.note else ''}", ""]
-    lines += [f"| | {table.unit} |" + (" ratio | spread |" if compared else "")]
+    unit = f"{table.unit}, more is better" if table.more_is_better else table.unit
+    lines += [f"| | {unit} |" + (f" ratio to {table.base} | lowest to highest |" if compared else "")]
     lines += ["|---|---:|" + ("---:|---:|" if compared else "")]
     for row in table.rows():
         line = f"| {row.contender} | {number(row.value)} |"

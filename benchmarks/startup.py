@@ -112,7 +112,11 @@ def _import(code: str) -> float:
     """Return the milliseconds that `code` takes in a fresh interpreter."""
     program = f"import time; begun = time.perf_counter()\n{code}\nprint(time.perf_counter() - begun)"
     done = subprocess.run(  # noqa: S603 - our own text
-        [sys.executable, "-c", program], check=True, stdout=subprocess.PIPE, env=ENVIRONMENT
+        [sys.executable, "-c", program],
+        check=True,
+        stdout=subprocess.PIPE,
+        env=ENVIRONMENT,
+        start_new_session=True,  # Ctrl-C is for us, and ends it
     )
     return float(done.stdout) * 1e3
 
@@ -122,7 +126,11 @@ def _process(*arguments: str) -> float:
     command = [sys.executable, "-c", *arguments]
     begun = time.perf_counter()
     subprocess.run(  # noqa: S603 - our own text
-        command, check=True, stdout=subprocess.DEVNULL, env=ENVIRONMENT
+        command,
+        check=True,
+        stdout=subprocess.DEVNULL,
+        env=ENVIRONMENT,
+        start_new_session=True,  # Ctrl-C is for us, and ends it
     )
     return (time.perf_counter() - begun) * 1e3
 

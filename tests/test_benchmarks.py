@@ -1,12 +1,16 @@
 """The benchmarks run, and say what they measured."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 from statistics import median
 from typing import Any
 from xml.etree import ElementTree as ET
+
+import pytest
 
 ROOT = Path(__file__).parent.parent
 
@@ -98,3 +102,34 @@ def test_failures(tmp_path) -> None:
     ours = {name: set(counts) for name, counts in left.items() if name.startswith("aioproviders")}
     assert len(ours) == 12
     assert set.union(*ours.values()) == {0}
+
+
+def test_an_interrupted_run_says_so_in_a_word(tmp_path) -> None:
+    """Ctrl-C ends a run with one word and 130, and the servers that it started with it."""
+    command = [sys.executable, "-m", "benchmarks", "http", "--output", str(tmp_path)]
+    with subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        # The first table is out: a server is up, and clients are at work.
+        while "┃" not in process.stdout.readline():
+            assert process.poll() is None
+        os.killpg(process.pid, signal.SIGINT)
+        _, said = process.communicate(timeout=30)
+    assert (process.returncode, said) == (130, "interrupted\n")
+    with pytest.raises(ProcessLookupError):
+        os.killpg(process.pid, 0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "wrong"),
+    [
+        (["calls", "--output", "/proc/nope"], "--output /proc/nope should be a folder that can be written"),
+        (["--readme", "--quick"], "--readme measures nothing: it goes alone"),
+    ],
+)
+def test_what_can_not_be_is_refused(arguments, wrong) -> None:
+    """A folder that can't be written and options that don't go together are one line, and 2."""
+    done = run(*arguments)
+    assert done.returncode == 2
+    assert wrong in done.stderr
+    assert "Traceback" not in done.stderr

@@ -45,7 +45,13 @@ def serving() -> Iterator[Server]:
     """
     # By its path and isolated: it imports nothing of the benchmarks.
     command = [sys.executable, "-I", str(Path(__file__))]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603 -- this file
+    with subprocess.Popen(  # noqa: S603 -- this file
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,  # Ctrl-C is for us; it ends with its standard input
+    ) as process:
         try:
             assert process.stdin is not None  # noqa: S101 -- both were asked for
             assert process.stdout is not None  # noqa: S101 -- likewise
