@@ -242,7 +242,7 @@ class ErrorDetail(BaseModel):
 
     def __eq__(self, other: object) -> bool:
         """Whether it is of the same class with the same fields."""
-        return type(self) is type(other) and self.__dict__ == other.__dict__
+        return self.__dict__ == other.__dict__ if type(self) is type(other) else NotImplemented
 
     def __hash__(self) -> int:
         return hash(tuple(self.__dict__.values()))
@@ -257,7 +257,16 @@ class ErrorDetail(BaseModel):
     @property
     def error(self) -> ProviderError:
         """The error itself where it is known, otherwise one of the same class with the same fields."""
-        return self._error or self.to_error()
+        known = self._error
+        # A copy may say something else than the error that it was made of.
+        return known if known is not None and type(self).from_error(known) == self else self.to_error()
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Data is what travels: an error may hold what can't.
+        return {**super().__getstate__(), "__pydantic_private__": {"_error": None}}
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
+        return self  # frozen
 
     def to_error(self) -> ProviderError:
         """Build the error again, of the class that `code` names (`ProviderError` for a stranger's)."""

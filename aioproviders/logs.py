@@ -54,7 +54,7 @@ class ProviderLogger:
         self._bound = bound
         self._config: dict[str, Any] = {}
         self._logger: Any = None
-        self._enabled: frozenset[str] = frozenset()
+        self._has_level = False
 
     def __repr__(self) -> str:
         return f"ProviderLogger({self._name!r})"
@@ -94,7 +94,10 @@ class ProviderLogger:
             config = structlog.get_config()
             if config != self._config:
                 self._follow(config)
-            if level in self._enabled and not is_silent():
+            # Asked each time: the standard library's levels change under a logger.
+            if self._has_level and not self._logger.is_enabled_for(_LEVELS[level]):
+                return
+            if not is_silent():
                 self._emit(level, event, args, values)
         except Exception:  # noqa: BLE001 - sinks and processors are the application's and may raise anything
             # The call that is logged has done its work, or has an error of its own to tell: a log
@@ -105,10 +108,7 @@ class ProviderLogger:
         """Make a logger by the application's configuration."""
         self._logger = logger = structlog.get_logger(self._name).bind()
         # Looked for on the class: a generic BoundLogger makes up any method it is asked for.
-        if hasattr(type(logger), "is_enabled_for"):
-            self._enabled = frozenset(name for name, level in _LEVELS.items() if logger.is_enabled_for(level))
-        else:
-            self._enabled = frozenset(_LEVELS)
+        self._has_level = hasattr(type(logger), "is_enabled_for")
         self._config = config
 
     def _emit(self, level: str, event: str, args: tuple[Any, ...], values: dict[str, Any]) -> None:

@@ -36,7 +36,7 @@ from aioproviders.limits import CircuitBreaker, CircuitState, RateLimiter, Retry
 from aioproviders.logs import ProviderLogger
 from aioproviders.operations import Kind, Operation, operation, operations_of, wrap_operations
 from aioproviders.redaction import Redactor, describe, secrets_in
-from aioproviders.resilience import Limits, Policy, execute, next_item, wait_for_slot
+from aioproviders.resilience import Limits, Policy, execute, next_item, take_slot, wait_for_slot
 
 __all__ = ["BaseProvider", "ProviderState", "ProviderType", "operation"]
 
@@ -241,11 +241,8 @@ class BaseProvider(ABC, Generic[ConfigT]):
                 if slots is not None:
                     if call.parent is not None and call.is_within(self):
                         slots = None  # it has the slot of the call that it is made in
-                    else:
-                        try:
-                            slots.acquire_nowait()
-                        except anyio.WouldBlock:
-                            await wait_for_slot(call, slots)
+                    elif not take_slot(slots):
+                        await wait_for_slot(call, slots)
                 try:
                     result = await execute(
                         call, policy, self.logger, partial(function, self, *args, **kwargs)
@@ -279,7 +276,8 @@ class BaseProvider(ABC, Generic[ConfigT]):
                 if lifecycle.loop is not get_running_loop():
                     await self._make_ready(call)
                 if policy.limits.slots is not None and not call.is_within(self):
-                    await wait_for_slot(call, policy.limits.slots)
+                    if not take_slot(policy.limits.slots):
+                        await wait_for_slot(call, policy.limits.slots)
                     slots = policy.limits.slots
                 begin = partial(self._begin_stream, policy, partial(function, self, *args, **kwargs))
                 source, item = await execute(call, policy, self.logger, begin)

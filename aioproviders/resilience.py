@@ -33,7 +33,7 @@ from aioproviders.logs import ProviderLogger
 from aioproviders.phases import waiting
 from aioproviders.redaction import describe
 
-__all__ = ["Limits", "Policy", "execute", "next_item", "translate", "wait_for_slot"]
+__all__ = ["Limits", "Policy", "execute", "next_item", "take_slot", "translate", "wait_for_slot"]
 
 Body = Callable[[], Awaitable[Any]]
 
@@ -108,6 +108,15 @@ async def execute(call: Call, policy: Policy, logger: ProviderLogger, body: Body
         return await _retry(call, policy, logger, first, body)
     _settle(call, policy, first)
     raise first
+
+
+def take_slot(slots: anyio.Semaphore) -> bool:
+    """Take a slot of the concurrency limit if one is free."""
+    try:
+        slots.acquire_nowait()
+    except anyio.WouldBlock:
+        return False
+    return True
 
 
 async def wait_for_slot(call: Call, slots: anyio.Semaphore) -> None:

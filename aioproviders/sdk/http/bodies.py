@@ -208,6 +208,11 @@ class ResponseBody(httpx.AsyncByteStream):
             self._slots.release()
 
 
+def has_content(method: str, status: int) -> bool:
+    """Whether a response has content: if not, its Content-Length is that of another (RFC 9110, 8.6)."""
+    return method != "HEAD" and status not in {204, 304}
+
+
 def too_large(limit: int, request: httpx.Request) -> ResponseTooLarge:
     """The error for a response over the limit in bytes."""
     return ResponseTooLarge(f"the response has more than {limit} bytes", limit=limit, request=request)

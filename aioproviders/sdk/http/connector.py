@@ -70,7 +70,7 @@ class Slots:
         try:
             return await future
         except BaseException:
-            if not future.cancelled() and future.result():
+            if future.done() and not future.cancelled() and future.result():
                 self.release()  # handed over at the very moment of the cancellation: pass it on
             raise
         finally:

@@ -12,7 +12,7 @@ import httpx
 
 from aioproviders.errors import ProviderTimeoutError, RequestError
 from aioproviders.sdk.http.answers import read_failure
-from aioproviders.sdk.http.bodies import piece_of, too_large
+from aioproviders.sdk.http.bodies import has_content, piece_of, too_large
 from aioproviders.sdk.http.drafts import SAFE, Draft, origin
 from aioproviders.sdk.http.errors import error_of_answer, error_of_exception
 from aioproviders.sdk.http.messages import PlainRequest, Target
@@ -258,7 +258,8 @@ async def _read_bounded(response: httpx.Response, limit: int) -> httpx.Response:
     """
     try:
         length = response.headers.get("content-length", "")
-        if response.request.method != "HEAD" and length.isdecimal() and int(length) > limit:
+        content = has_content(response.request.method, response.status_code)
+        if content and length.isdecimal() and int(length) > limit:
             raise too_large(limit, response.request)
         if "," in response.headers.get("content-encoding", ""):
             # A bomb in a bomb: pieces of it can't be kept small.

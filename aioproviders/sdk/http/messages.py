@@ -74,6 +74,11 @@ class PlainRequest(httpx.Request):
         """The headers."""
         return httpx.Headers(self.fields)
 
+    @property
+    def was_looked_into(self) -> bool:
+        """Whether somebody asked for `headers`, and may have changed them: then these are what is sent."""
+        return "headers" in self.__dict__
+
 
 class StreamedResponse(httpx.Response):
     """An `httpx.Response` that reads its body over fewer layers and holds to a limit for the decoded body.

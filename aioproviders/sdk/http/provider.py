@@ -94,7 +94,8 @@ class HTTPSDKProvider(SDKProvider[HTTPSDKConfig]):
         self._endpoints = Endpoints(self.config.api_endpoint)
         self._auth = auth_of(self.config)
         self._bare_headers = {
-            "host": self._endpoints.base.authority,
+            # First of all (RFC 9110, 7.2); a client of the user's may have another.
+            **({"host": self._endpoints.base.authority} if client is None else {}),
             "accept": "application/json, */*;q=0.8",
             "accept-encoding": "gzip, deflate",
             "user-agent": _user_agent(),

@@ -8,9 +8,11 @@ decompression or second try of aiohttp's own. What can go wrong, and what it mea
 import asyncio
 import base64
 import functools
+import re
 import ssl
 import time
 import urllib.request
+from collections.abc import Iterable
 from typing import Any
 
 import aiohttp
@@ -21,7 +23,8 @@ from aiohttp.client_reqrep import ConnectionKey
 from aiohttp.connector import Connection
 
 from aioproviders.phases import recorded_phases
-from aioproviders.sdk.http.bodies import RequestBody, ResponseBody, ResponseTooLarge, too_large
+from aioproviders.sdk.http.bodies import RequestBody, ResponseBody, ResponseTooLarge, has_content, too_large
+from aioproviders.sdk.http.config import TOKEN
 from aioproviders.sdk.http.connector import Connector, Slots
 from aioproviders.sdk.http.messages import PlainRequest, StreamedResponse, Target
 from aioproviders.sdk.http.wire import BareRequest, Reply, head_of, send
@@ -36,6 +39,8 @@ _WHOLE_BODY = 32_768  # bytes that always fit the socket's buffer, so that no wr
 _MOST_ORIGINS = 512
 _CLOSE_SECONDS = 2.0  # for sockets to close in
 _EMPTY: dict[str, Any] = {}
+_NOT_IN_TARGET = re.compile(r"[\x00-\x20\x7f]")
+_NOT_IN_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")  # RFC 9110, 5.5
 
 
 class AiohttpTransport(httpx.AsyncBaseTransport):
@@ -143,8 +148,13 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         body: bytes | RequestBody,
         timeouts: dict[str, Any],
     ) -> Reply | aiohttp.ClientResponse:
+        if self._connector is None:
+            raise self._not_pooled(request)  # closed since the request got its slot
         url = request.url
-        headers = request.fields.items() if isinstance(request, PlainRequest) else _headers(request, body)
+        if isinstance(request, PlainRequest) and not request.was_looked_into:
+            headers: Iterable[tuple[str, str]] = request.fields.items()
+        else:
+            headers = _headers(request, body)
         proxy = self._proxy_for(url)
         timeout = _client_timeout(timeouts.get("connect"), timeouts.get("read"))
         if proxy is None and not isinstance(body, RequestBody):
@@ -178,8 +188,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         url = request.url
         origin = url.origin if isinstance(url, Target) else (url.scheme, url.netloc)
         connector, key = self._connector, self._keys.get(origin)
-        if connector is None or self._loop is None:
-            raise self._not_pooled(request)  # closed since the request got its slot
+        assert connector is not None and self._loop is not None  # noqa: S101, PT018 -- made with the session
         if key is not None and (idle := connector.idle(key)) is not None:
             return idle
         asking = BareRequest("GET", _wire_url(url, "/"), loop=self._loop, session=session)
@@ -248,7 +257,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         body = ResponseBody(response, request, self._slots, self._live, limit, coding)
         if limit is not None:
             length = response.headers.get("Content-Length", "0")
-            if request.method != "HEAD" and length.isdecimal() and int(length) > limit:
+            if has_content(request.method, response.status) and length.isdecimal() and int(length) > limit:
                 body.abort()
                 raise too_large(limit, request)
             if "," in coding:
@@ -290,6 +299,8 @@ def _headers(request: httpx.Request, body: bytes | RequestBody) -> list[tuple[st
         httpx.TransportError: It can't be sent.
     """
     url = request.url
+    if not TOKEN.fullmatch(request.method) or _NOT_IN_TARGET.search(_target(request)):
+        raise httpx.LocalProtocolError("the request's method or target can't be sent", request=request)
     if url.scheme not in {"http", "https"} or not url.host:
         raise httpx.UnsupportedProtocol(
             "the request's URL has no http:// or https:// and host", request=request
@@ -303,10 +314,20 @@ def _headers(request: httpx.Request, body: bytes | RequestBody) -> list[tuple[st
     except UnicodeDecodeError:
         # UTF-8 is what is sent: other bytes would arrive changed.
         raise httpx.LocalProtocolError("a header of the request is no UTF-8", request=request) from None
-    if "host" not in request.headers:
+    if not all(TOKEN.fullmatch(name) and not _NOT_IN_VALUE.search(value) for name, value in headers):
+        raise httpx.LocalProtocolError("a header of the request can't be sent", request=request)
+    hosts = request.headers.get_list("host")
+    if not hosts:
         headers.insert(0, ("Host", url.netloc.decode("ascii")))
-    if body and isinstance(body, bytes) and "content-length" not in request.headers:
-        headers.append(("Content-Length", str(len(body))))
+    if len(hosts) > 1:
+        raise httpx.LocalProtocolError("a request has one Host", request=request)
+    if isinstance(body, bytes):
+        lengths = request.headers.get_list("content-length")
+        if body and not lengths:
+            headers.append(("Content-Length", str(len(body))))
+        elif lengths and lengths != [str(len(body))]:
+            # What is beyond it would be taken for the next request.
+            raise httpx.LocalProtocolError("the body is not as long as its Content-Length", request=request)
     return headers
 
 

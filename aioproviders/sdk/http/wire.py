@@ -113,9 +113,10 @@ async def send(connection: Connection, method: str, sent: bytes, read_timeout: f
         protocol.start_timeout()
         while True:
             message, content = await protocol.read()
-            # Interim responses (RFC 9110, 15.2) are passed over.
             if message.code >= _OK or message.code == _SWITCHING_PROTOCOLS:
                 return Reply(message, content, connection)
+            # Interim responses (RFC 9110, 15.2) are passed over; aiohttp stops its timer after each.
+            protocol.start_timeout()
     except BaseException:
         connection.close()
         raise
