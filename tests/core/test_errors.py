@@ -2,6 +2,8 @@
 
 import copy
 import pickle
+import threading
+from unittest import mock
 
 import pytest
 
@@ -162,3 +164,15 @@ def test_details_are_what_their_fields_say():
     assert known != "x"
     assert known.error is error
     assert read.error is not error
+
+
+def test_details_travel_as_data():
+    """A detail is copied and pickled without the error, and a changed copy makes the error that it says."""
+    error = ProviderError("x", provider="it")
+    error.lock = threading.Lock()
+    known = ErrorDetail.from_error(error)
+    for copied in (pickle.loads(pickle.dumps(known)), copy.deepcopy(known)):
+        assert copied == known
+    changed = known.model_copy(update={"message": "other"})
+    assert changed.error.message == "other"
+    assert known == mock.ANY

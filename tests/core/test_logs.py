@@ -311,3 +311,25 @@ def test_wrong_settings(arguments, words):
     """An unknown format or level is refused, with what there is."""
     with pytest.raises(ValueError, match=words):
         configure_logging(*arguments)
+
+
+async def test_levels_of_the_standard_library_hold_as_they_are_now(capsys):
+    """Where structlog asks the standard library for its level, a change of that is heeded at once."""
+    structlog.configure(
+        wrapper_class=structlog.stdlib.BoundLogger,
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        processors=[structlog.stdlib.render_to_log_kwargs],
+    )
+    handler = logging.StreamHandler(sys.stdout)
+    root = logging.getLogger()
+    before = root.level
+    root.addHandler(handler)
+    try:
+        logger = ProviderLogger("x")
+        for level, event in ((logging.WARNING, "first"), (logging.INFO, "second"), (logging.ERROR, "third")):
+            root.setLevel(level)
+            logger.info(event)
+    finally:
+        root.removeHandler(handler)
+        root.setLevel(before)
+    assert capsys.readouterr().out == "second\n"

@@ -338,8 +338,9 @@ async def test_a_stream_waits_for_a_slot():
     provider = Scripted([1], forever, max_concurrency=1, operations={"watch": {"deadline_ms": 30}})
     stream = provider.watch()
     await anext(stream)
-    with pytest.raises(ProviderTimeoutError, match="no free slot"):
+    with pytest.raises(ProviderTimeoutError, match="no free slot") as caught:
         await collect(provider.watch())
+    assert caught.value.__context__ is None, "how it was found out is nobody's business"
     await stream.aclose()
 
 

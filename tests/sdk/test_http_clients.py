@@ -9,6 +9,7 @@ import trustme
 
 from aioproviders.errors import ConfigurationError
 from aioproviders.sdk.http import HTTPSDKConfig, HTTPSDKProvider
+from aioproviders.sdk.http.messages import PlainRequest, Target
 from aioproviders.sdk.http.pooled_client import PooledClient
 from aioproviders.testing.faults import FaultServer
 
@@ -293,3 +294,24 @@ class TestGivenClient:
         response = await (await make_http(client=client)).make_request("/echo", method="GET")
         assert "client has been closed" in response.error
         assert response.attempts == 1
+
+
+async def test_the_host_of_a_given_client_is_its_own(make_http, fault_server):
+    """A client of the user's that names another Host keeps it."""
+    async with httpx.AsyncClient(headers={"Host": "virtual.example"}) as client:
+        provider = await make_http(client=client)
+        await provider.make_request("/echo", method="GET")
+        await provider.health_check()
+    assert {seen.header("host") for seen in await fault_server.requests()} == {"virtual.example"}
+
+
+async def test_hooks_of_a_given_client_reach_what_is_sent(fault_server):
+    """A header that a request hook adds is sent, through the pooled client too."""
+
+    async def sign(request):
+        request.headers["x-signed"] = "yes"
+
+    async with PooledClient(event_hooks={"request": [sign]}) as client:
+        await client.send(PlainRequest("GET", Target(f"{fault_server.url}/echo"), {"host": "a"}, b"", {}))
+    (seen,) = await fault_server.requests()
+    assert (seen.header("x-signed"), seen.header("host")) == ("yes", "a")

@@ -19,6 +19,7 @@ from aiohttp.client_proto import ResponseHandler
 from aioproviders.phases import record_phases
 from aioproviders.sdk.http.connector import Slots
 from aioproviders.sdk.http.messages import fields_of
+from aioproviders.sdk.http.pooled_client import PooledClient
 from aioproviders.sdk.http.transport import AiohttpTransport
 from aioproviders.sdk.http.wire import head_of
 from aioproviders.testing.faults import FaultServer
@@ -931,6 +932,9 @@ async def test_a_switch_of_protocols_ends_the_connection(make_client):
         async with client.stream("GET", url) as response:
             assert response.status_code == 101
         assert client._transport.in_use == 0
+        with anyio.fail_after(5):
+            while client._transport.open_connections:
+                await anyio.lowlevel.checkpoint()
         task_group.cancel_scope.cancel()
 
 
@@ -952,7 +956,8 @@ async def test_the_queue_gives_up_each_at_its_own_time(make_client, fault_server
         assert client._transport.waiting == 0
 
 
-async def test_a_slot_got_while_closing_is_of_no_use(make_client, fault_server):
+@pytest.mark.parametrize("size", [0, 100_000])
+async def test_a_slot_got_while_closing_is_of_no_use(make_client, fault_server, size):
     """A request whose turn comes at the very moment of closing fails as not sent, and gives its slot back."""
     transport = make_client(limits=httpx.Limits(max_connections=1))._transport
     endless = httpx.Request("GET", f"{fault_server.url}/lines?count=1000&interval=0.01")
@@ -960,8 +965,9 @@ async def test_a_slot_got_while_closing_is_of_no_use(make_client, fault_server):
     failed = []
 
     async def ask():
+        request = httpx.Request("POST", f"{fault_server.url}/echo", content=bytes(size))
         with pytest.raises(httpx.ConnectError, match="the transport was closed") as caught:
-            await transport.handle_async_request(httpx.Request("GET", f"{fault_server.url}/echo"))
+            await transport.handle_async_request(request)
         failed.append(caught.value)
 
     async with anyio.create_task_group() as group:
@@ -1009,3 +1015,58 @@ async def test_header_values_of_any_encoding_are_read(header):
             fields = fields_of(await client.get(url))
         task_group.cancel_scope.cancel()
     assert (fields["x-name"], fields["a"]) == ("café", "1, 2")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"method": "GET /admin"},
+        {"headers": [("x", "b\x0bc")]},
+        {"headers": [("x y", "1")]},
+        {"headers": [("", "1")]},
+        {"headers": [("Host", "a"), ("Host", "b")]},
+        {"headers": [("Content-Length", "3")]},
+        {"headers": [("Content-Length", "3"), ("Content-Length", "27")]},
+        {"extensions": {"target": b"/a HTTP/1.1 b"}},
+    ],
+    ids=str,
+)
+async def test_nothing_is_sent_that_reads_as_another_request(make_client, fault_server, change):
+    """A method, target, header or length by which the server would read another request is refused."""
+    client = make_client()
+    parts = {"method": "POST", "content": b"abcGET /smuggled HTTP/1.1\r\n", **change}
+    request = httpx.Request(url=f"{fault_server.url}/echo", **parts)
+    with pytest.raises(httpx.LocalProtocolError):
+        await client.send(request)
+    assert await fault_server.requests() == []
+
+
+@pytest.mark.parametrize("head", [b"304 Not Modified", b"204 No Content"])
+async def test_a_length_without_content_is_no_length(head):
+    """A response that has no content may tell the length of another's, whatever the limit."""
+    async with anyio.create_task_group() as task_group:
+        url = await raw_server(task_group, b"HTTP/1.1 " + head + b"\r\nContent-Length: 5000\r\n\r\n")
+        async with PooledClient(max_response_bytes=100) as client:
+            response = await client.get(url)
+        task_group.cancel_scope.cancel()
+    assert response.content == b""
+
+
+async def test_silence_after_an_interim_response_is_silence(make_client):
+    """A server that says no more after an interim response is given up like any other."""
+    async with anyio.create_task_group() as task_group:
+        url = await raw_server(task_group, b"HTTP/1.1 103 Early Hints\r\n\r\n", b"")
+        client = make_client(timeout=0.1)
+        with pytest.raises(httpx.ReadTimeout):
+            await client.get(url)
+        task_group.cancel_scope.cancel()
+
+
+async def test_a_waiter_that_is_dropped_takes_nothing():
+    """A coroutine that is closed while it waits in the queue ends like that, and has no slot."""
+    slots = Slots(1)
+    assert slots.take()
+    waiting = slots.wait(5)
+    waiting.send(None)
+    waiting.close()
+    assert (slots.in_use, slots.waiting) == (1, 0)
