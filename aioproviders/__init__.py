@@ -11,7 +11,7 @@ The layers, each importing only what stands below it:
     lifecycle, operations                 one provider's states; what wraps its methods
     resilience                            deadline, retry, limits, timeout around a method
     limits, logs                          rate limit, retry budget, circuit breaker; structured logs
-    calls                                 the call under way and its trace
+    calls, phases                         the call under way and its trace; where its time goes
     config, health, results               what goes in, what comes out
     redaction, errors
 
@@ -146,4 +146,4 @@ if not TYPE_CHECKING:  # which would take any name for one of ours
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__} - {"TYPE_CHECKING"})

@@ -93,7 +93,7 @@ class ProviderRegistry:
             environment: The name of the file's overlay to use.
             start: As for the class.
         """
-        # Who reads no file does without the parsers; who does loads them here, and not in the event loop.
+        # Who reads no file does without the parsers.
         from aioproviders.loading import read_providers  # noqa: PLC0415 - see above
 
         registry = cls(start=start)
