@@ -261,6 +261,26 @@ def test_nothing_is_compared_with_a_run_of_nothing(service, terminal, tmp_path, 
     assert "95 % SURE" not in rest
 
 
+@pytest.mark.parametrize(("warmup", "interrupted"), [("0", "run"), ("4", "warm-up")])
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_what_an_interruption_leaves_unanswered_is_told(warmup, interrupted, options, service, terminal):
+    """After Ctrl-C the requests in flight are counted, with the oldest one's time, also in the warm-up."""
+    screen = terminal("bench", "service", "/delay/9", "--warmup", warmup, "-c", "4", *options)
+
+    screen.wait_for(r"0/(100|4) requests, .* 4 in flight")
+    _, rest = screen.interrupt()
+
+    if options:
+        document = json.JSONDecoder().raw_decode(rest, rest.index("{"))[0]
+        assert (document["interrupted"], document["in_flight"]) == (interrupted, 4)
+        assert document["oldest_in_flight_ms"] > 0
+    else:
+        assert re.search(
+            r"\n4 requests in flight not answered, in no figure above: the oldest after \S+ m?s", rest
+        )
+        assert ("interrupted in the warm-up, before the run" in rest) == (interrupted == "warm-up")
+
+
 @pytest.mark.parametrize(
     ("content", "why"),
     [

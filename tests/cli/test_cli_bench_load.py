@@ -142,6 +142,7 @@ async def test_requests_and_duration_end_a_run_at_whichever_comes_first(load):
     found, _ = await made(load)
 
     assert found.requests == min(load.requests, 6)
+    assert found.unanswered == 0
 
 
 async def test_a_cancelled_open_loop_counts_what_was_due_by_then():
@@ -164,6 +165,9 @@ async def test_a_cancelled_open_loop_counts_what_was_due_by_then():
     assert (found.started, found.requests) == (2, 1)
     assert found.unstarted == 51 - 2
     assert found.seconds == pytest.approx(5.05)
+    # The second was due after 0.1 s and started after 3 s.
+    assert found.unanswered == 1
+    assert found.oldest_unanswered == pytest.approx(4.95)
 
 
 async def test_the_wall_clock_never_wakes_early():

@@ -106,7 +106,7 @@ async def _run(source: Source, request: Request, data: object, job: _Job, found:
             limits = what_limited(target.provider.config, found)
             # Here and not after the end, so that it also is printed when that is an interruption.
             if not misused:
-                _report(job, found, limits, warmup=warmup.requests, complete=complete)
+                _report(job, found, limits, warmup=warmup, complete=complete)
 
 
 async def _make(target: Target, found: Measurement, load: Load, *, label: str = "") -> None:
@@ -171,7 +171,7 @@ def differences(old: Document, name: str, endpoint: str, method: str | None, loa
         yield f"is of a run with {plural(sum(old.errors.values()), 'error')}: only what worked has a latency"
 
 
-def _report(job: _Job, found: Measurement, limits: list[str], *, warmup: int, complete: bool) -> None:
+def _report(job: _Job, found: Measurement, limits: list[str], *, warmup: Measurement, complete: bool) -> None:
     run = document_of(
         found,
         job.settings.load,

@@ -90,6 +90,7 @@ class Document(_Model):
         load: How the requests were made.
         warmup: How many requests went ahead uncounted.
         complete: Whether it ran to its end.
+        interrupted: What was under way when it was cut short.
         requests: How many requests ended.
         attempts: What they took, retries included.
         errors: How many failed, by kind.
@@ -102,6 +103,8 @@ class Document(_Model):
         most_in_flight: The most requests at a time.
         held_back: How many were started late because as many as allowed were in flight.
         unstarted: How many were due and never started.
+        in_flight: How many requests of that were not answered by then: they are in no other figure.
+        oldest_in_flight_ms: How long the first of them had been due by then, in milliseconds.
         limited_by: Which of the provider's own limits held.
         unit: What the histograms count.
         histogram: The response times, as HdrHistogram encodes them.
@@ -117,6 +120,7 @@ class Document(_Model):
     load: LoadFigures
     warmup: NonNegativeInt
     complete: bool
+    interrupted: Literal["warm-up", "run"] | None = None
     requests: NonNegativeInt
     attempts: NonNegativeInt
     errors: dict[str, int]
@@ -129,6 +133,8 @@ class Document(_Model):
     most_in_flight: NonNegativeInt
     held_back: NonNegativeInt
     unstarted: NonNegativeInt
+    in_flight: NonNegativeInt = 0
+    oldest_in_flight_ms: NonNegativeFloat | None = None
     limited_by: list[str]
     unit: Literal["microseconds"] = "microseconds"
     histogram: EncodedHistogram
@@ -147,11 +153,13 @@ def document_of(  # noqa: PLR0913 - what a run is made of
     name: str,
     endpoint: str,
     method: str | None,
-    warmup: int,
+    warmup: Measurement,
     complete: bool,
     limits: list[str],
 ) -> Document:
     """Tell a measurement as a document."""
+    in_warmup = not complete and not found.began
+    cut_short = warmup if in_warmup else found
     return Document(
         name=name,
         endpoint=endpoint,
@@ -159,8 +167,9 @@ def document_of(  # noqa: PLR0913 - what a run is made of
         load=LoadFigures(
             concurrency=load.concurrency, requests=load.requests, seconds=load.seconds, rate=load.rate
         ),
-        warmup=warmup,
+        warmup=warmup.requests,
         complete=complete,
+        interrupted=None if complete else "warm-up" if in_warmup else "run",
         requests=found.requests,
         attempts=found.attempts,
         errors=dict(found.errors.most_common()),
@@ -173,6 +182,8 @@ def document_of(  # noqa: PLR0913 - what a run is made of
         most_in_flight=found.most_in_flight,
         held_back=found.held_back,
         unstarted=found.unstarted,
+        in_flight=cut_short.unanswered,
+        oldest_in_flight_ms=round(cut_short.oldest_unanswered * 1000, 3) if cut_short.unanswered else None,
         limited_by=limits,
         histogram=found.response,
         service_histogram=found.service,

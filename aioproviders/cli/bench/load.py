@@ -94,6 +94,7 @@ async def measure(
     end = math.inf if load.seconds is None else begun + load.seconds
     numbers = itertools.count() if load.requests is None else iter(range(load.requests))
     workers = idle = 0
+    in_flight: dict[int, float] = {}
 
     def add_worker() -> None:
         nonlocal workers
@@ -118,11 +119,12 @@ async def measure(
                 add_worker()
             into.begin_request()
             began = clock.now()
+            due = began if rate is None else due
+            in_flight[number] = due
             with record_phases() as phases:
                 response = await request()
-            into.end_request(
-                response, phases, due=began if rate is None else due, began=began, ended=clock.now()
-            )
+            into.end_request(response, phases, due=due, began=began, ended=clock.now())
+            del in_flight[number]
 
     into.start(begun)
     try:
@@ -131,7 +133,9 @@ async def measure(
             for _ in range(at_first):
                 add_worker()
     finally:
-        into.stop(clock.now())
+        into.stop(ended := clock.now())
+        into.unanswered = len(in_flight)
+        into.oldest_unanswered = max((ended - due for due in in_flight.values()), default=0.0)
         if rate is not None:
             # Less a bit, as products of what is due exactly at the end come out just above it.
             due = math.ceil(rate * min(into.seconds, load.seconds or math.inf) - 1e-6)

@@ -65,6 +65,8 @@ class Measurement:
         most_in_flight: The most requests at a time.
         held_back: How many were started late because as many as allowed were in flight.
         unstarted: How many were due and never started.
+        unanswered: How many were in flight when the run was cut short: they are in no other figure.
+        oldest_unanswered: How many seconds ago the first of these had been due by then.
         service: The service times of those that worked.
         phases: Where their time went, by phase.
         bins: Their response times once more, coarsely, to be drawn: bin n starts at 10^(n/10) microseconds.
@@ -72,7 +74,8 @@ class Measurement:
 
     def __init__(self, *, least: int = 10) -> None:
         self.started = self.requests = self.attempts = 0
-        self.most_in_flight = self.held_back = self.unstarted = 0
+        self.most_in_flight = self.held_back = self.unstarted = self.unanswered = 0
+        self.oldest_unanswered = 0.0
         self.errors: Counter[str] = Counter()
         self.examples: dict[str, str] = {}
         self.statuses: Counter[int] = Counter()
@@ -158,6 +161,11 @@ class Measurement:
         for part in self._slices:
             whole.add(part.latencies)
         return whole
+
+    @property
+    def began(self) -> bool:
+        """Whether it was started."""
+        return self._began is not None
 
     @property
     def seconds(self) -> float:

@@ -57,7 +57,7 @@ def show_run(run: Document, found: Measurement) -> None:
         for kind, count in run.errors.items():
             errors.add_row(kind, f"{count:,}", one_line(found.examples[kind]))
         show("", errors)
-    for line in (*_behind(run), *run.limited_by):
+    for line in (*_cut_short(run), *_behind(run), *run.limited_by):
         write(f"\n{line}\n")
 
 
@@ -74,6 +74,19 @@ def _summary(run: Document) -> str:
         + (f"status {statuses}\n" if statuses else "")
         + (f"after {plural(run.warmup, 'request')} to warm up\n" if run.warmup else "")
     )
+
+
+def _cut_short(run: Document) -> list[str]:
+    """Say what an interruption left unanswered: often the slowest of all."""
+    lines = []
+    if run.interrupted == "warm-up":
+        lines.append("interrupted in the warm-up, before the run")
+    if run.oldest_in_flight_ms is not None:
+        lines.append(
+            f"{plural(run.in_flight, 'request')} in flight not answered, in no figure above: "
+            f"the oldest after {milliseconds(run.oldest_in_flight_ms)}"
+        )
+    return lines
 
 
 def _behind(run: Document) -> list[str]:
