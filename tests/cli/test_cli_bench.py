@@ -220,9 +220,11 @@ def test_an_earlier_run_is_compared_with(service, run, tmp_path):
     assert result.code == 0
     assert result.err == ""
     assert re.search(r" +OLD +NEW +CHANGE +95 % SURE", result.out)
-    verdict = r"(faster|slower|no difference)"
+    verdict = r"(faster run|slower run|no difference)"
     assert re.search(rf"\nreq/s +\S+ +\S+ +\S+ % +\S+ to \S+ +{verdict}", result.out)
     assert re.search(r"\np99 .* too few requests to say", result.out)
+    assert "\nknow: repeat both before you believe it.\n" in result.out
+    assert document["unlike"] == []
     assert max(map(len, result.out.splitlines())) <= 80
     assert [change["figure"] for change in document["comparison"]] == [
         *("throughput", "mean", "p50", "p90", "p99")
@@ -246,6 +248,22 @@ def test_other_settings_are_warned_of(service, run, tmp_path):
         "warning: old.json is of a run that was interrupted",
         "warning: old.json is of a run with 12 errors: only what worked has a latency",
     ]
+
+
+def test_unlike_runs_are_told_apart_in_the_report(service, run, tmp_path):
+    """Of runs made in different ways there is no verdict, and the report and the document say in what."""
+    arguments = ("bench", "service", "/status/200", "-n", "220", "--warmup", "0")
+    (tmp_path / "old.json").write_text(run(*arguments, "-c", "4", "--json").out)
+
+    compared = (*arguments, "-c", "2", "--compare", "old.json")
+    result = run(*compared)
+    document = json.loads(run(*compared, "--json").out)
+
+    assert re.search(r"\nreq/s +\S+ +\S+ +\S+ % +- +unlike runs\n", result.out)
+    assert "different ways:\n  --concurrency was 4, now is 2\n" in result.out
+    assert "repeat both" not in result.out
+    assert document["unlike"] == ["--concurrency was 4, now is 2"]
+    assert {change["verdict"] for change in document["comparison"]} == {"unlike runs"}
 
 
 def test_nothing_is_compared_with_a_run_of_nothing(service, terminal, tmp_path, run):

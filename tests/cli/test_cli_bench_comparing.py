@@ -55,7 +55,7 @@ def test_runs_of_the_same_kind_seldom_differ(dependence):
     assert max(told.values()) <= 2
 
 
-@pytest.mark.parametrize(("factor", "verdict"), [(1.1, "slower"), (0.9, "faster")])
+@pytest.mark.parametrize(("factor", "verdict"), [(1.1, "slower run"), (0.9, "faster run")])
 def test_a_shifted_run_is_told(factor, verdict):
     """A tenth more or less time is seen in every figure, and lies in its interval."""
     changes = compare(run_of(1), run_of(2, factor=factor))
@@ -75,7 +75,7 @@ def test_a_slower_tail_is_the_tails_alone():
 
     told = verdicts(compare(old, new))
 
-    assert told["p99"] == "slower"
+    assert told["p99"] == "slower run"
     assert told["p50"] == "no difference to be seen"
 
 
@@ -114,7 +114,7 @@ def test_runs_that_never_vary_are_told_apart_exactly():
 
     assert changes["throughput"].verdict == "no difference to be seen"
     assert changes["p50"].interval == (pytest.approx(100), pytest.approx(100))
-    assert changes["p50"].verdict == "slower"
+    assert changes["p50"].verdict == "slower run"
 
 
 def test_a_run_of_failures_has_no_latency_to_compare():
@@ -131,3 +131,13 @@ def test_a_run_of_failures_has_no_latency_to_compare():
 def test_the_same_runs_are_always_told_the_same():
     """The resampling is not seen in the result."""
     assert compare(run_of(1), run_of(2)) == compare(run_of(1), run_of(2))
+
+
+def test_unlike_runs_get_no_verdict():
+    """Of runs made in different ways the figures and changes are told, without interval and verdict."""
+    changes = compare(run_of(1), run_of(2, factor=1.5), alike=False)
+
+    assert verdicts(changes) == dict.fromkeys(FIGURES, "unlike runs")
+    for change in changes:
+        assert change.percent is not None
+        assert change.interval is None

@@ -22,7 +22,7 @@ from aioproviders.cli.options import LoadOptions, Request, Source
 from aioproviders.cli.output import OutputError, complain, plural, print_document
 from aioproviders.config import ProviderConfig
 
-__all__ = ["bench", "differences", "what_limited"]
+__all__ = ["bench", "differences", "flaws", "what_limited"]
 
 _NEAR = 0.8
 """From this share of its rate limit on, the limit is what the provider was waiting for."""
@@ -142,12 +142,19 @@ def what_limited(config: ProviderConfig, found: Measurement) -> list[str]:
 
 def _warn_of_differences(job: _Job) -> None:
     if job.old is not None:
-        for line in differences(job.old, job.name, job.endpoint, job.method, job.settings.load):
+        lines = [f"is of another run: {line}" for line in _differences(job)]
+        for line in (*lines, *flaws(job.old)):
             complain(f"{job.compare} {line}", label="warning: ")
 
 
+def _differences(job: _Job) -> list[str]:
+    if job.old is None:
+        return []
+    return list(differences(job.old, job.name, job.endpoint, job.method, job.settings.load))
+
+
 def differences(old: Document, name: str, endpoint: str, method: str | None, load: Load) -> Iterator[str]:
-    """Yield in what an old run was another than the one to come, a clause each."""
+    """Yield in what an old run was made otherwise than the one to come, a clause each."""
     now = {
         "provider": name,
         "endpoint": endpoint,
@@ -164,7 +171,11 @@ def differences(old: Document, name: str, endpoint: str, method: str | None, loa
     }
     for what, value in now.items():
         if before[what] != value:
-            yield f"is of another run: {what} was {before[what]}, now is {value}"
+            yield f"{what} was {before[what]}, now is {value}"
+
+
+def flaws(old: Document) -> Iterator[str]:
+    """Yield what an old run tells less well than it should, a clause each."""
     if not old.complete:
         yield "is of a run that was interrupted"
     if old.errors:
@@ -182,17 +193,21 @@ def _report(job: _Job, found: Measurement, limits: list[str], *, warmup: Measure
         complete=complete,
         limits=limits,
     )
-    changes = compare(job.old.slices, run.slices) if job.old is not None and run.slices else None
+    unlike = _differences(job)
+    changes = None
+    if job.old is not None and run.slices:
+        changes = compare(job.old.slices, run.slices, alike=not unlike)
     try:
         if job.json:
             document = run.model_dump(mode="json")
             if changes is not None:
                 document["comparison"] = [asdict(change) for change in changes]
+                document["unlike"] = unlike
             print_document(document)
         else:
             show_run(run, found)
             if changes is not None:
-                show_comparison(str(job.compare), changes)
+                show_comparison(str(job.compare), changes, unlike)
     finally:
         if job.svg is not None:
             _draw(job, job.svg, run)

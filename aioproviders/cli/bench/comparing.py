@@ -16,7 +16,9 @@ from aioproviders.cli.bench.histogram import Histogram
 
 __all__ = ["Change", "Part", "Verdict", "compare"]
 
-Verdict = Literal["faster", "slower", "no difference to be seen", "too few requests to say"]
+Verdict = Literal[
+    "faster run", "slower run", "no difference to be seen", "too few requests to say", "unlike runs"
+]
 
 _LEAST_PARTS = 20
 _LEAST_BEYOND = 10
@@ -66,7 +68,7 @@ class Change:
     verdict: Verdict
 
 
-def compare(old: Sequence[Part], new: Sequence[Part]) -> list[Change]:
+def compare(old: Sequence[Part], new: Sequence[Part], *, alike: bool = True) -> list[Change]:
     """Compare two runs, figure by figure.
 
     Requests of a run depend on each other: they queue behind the same stall, and what slows one down
@@ -83,11 +85,15 @@ def compare(old: Sequence[Part], new: Sequence[Part]) -> list[Change]:
     Args:
         old: The slices of the old run, in the order of time.
         new: Those of the new one.
+        alike: Whether both made the same requests in the same way; else there is no verdict, as a difference
+            would be one of how they were made.
 
     Returns:
         A change for each figure; of p99 only with 1,000 requests or more (10 beyond it), and so on.
     """
     before, after = _Run(old), _Run(new)
+    if not alike:
+        return [_unlike(name, before.figures[name], after.figures[name]) for name in before.figures]
     # A fixed seed: the same two files are always told the same.
     spread_before, spread_after = (run.spread(random.Random(1)) for run in (before, after))  # noqa: S311 - no secret
     return [
@@ -102,6 +108,10 @@ def compare(old: Sequence[Part], new: Sequence[Part]) -> list[Change]:
         )
         for name in before.figures
     ]
+
+
+def _unlike(name: str, old: float, new: float) -> Change:
+    return Change(name, old, new, (new / old - 1) * 100 if old and new else None, None, "unlike runs")
 
 
 def _change(
@@ -120,7 +130,7 @@ def _change(
     low, high = ((new / old * math.exp(side) - 1) * 100 for side in (-margin, margin))
     verdict: Verdict = "no difference to be seen"
     if low > 0 or high < 0:
-        verdict = "faster" if (high < 0) != (name == "throughput") else "slower"
+        verdict = "faster run" if (high < 0) != (name == "throughput") else "slower run"
     return Change(name, old, new, percent, (low, high), verdict)
 
 

@@ -131,12 +131,13 @@ def _phases(run: Document) -> Any:
     return drawn
 
 
-def show_comparison(where: str, changes: list[Change]) -> None:
+def show_comparison(where: str, changes: list[Change], unlike: list[str]) -> None:
     """Print how a run compares.
 
     Args:
         where: The file of the old run.
         changes: What `compare` returned.
+        unlike: In what it was made otherwise.
     """
     numbers = ("OLD", "NEW", "CHANGE", "95 % SURE")
     drawn = table("", *numbers, right=numbers)
@@ -153,10 +154,15 @@ def show_comparison(where: str, changes: list[Change]) -> None:
             change.verdict,
         )
     show("", drawn)
-    write(
-        f"\ncompared with {one_line(where)}\n"
-        "the interval says what varied within the two runs; more may vary from run to run\n"
-    )
+    write(f"\ncompared with {one_line(where)}\n")
+    if unlike:
+        write("no verdict, as the runs were made in different ways:\n")
+        write("".join(f"  {one_line(line)}\n" for line in unlike))
+    else:
+        write(
+            "The interval tells of these two runs. What varies from run to run it does not\n"
+            "know: repeat both before you believe it.\n"
+        )
 
 
 def _exact(value: float) -> str:
