@@ -45,7 +45,8 @@ def test_bench_tells_what_the_requests_took(service, run):
     assert re.search(r"LATENCY, MS +P50 +P75 +P90 +P95 +P99 +P99.9 +P99.99 +MAX\n", result.out)
     assert re.search(r"service( +[\d.,]+){5} +- +- +[\d.,]+\n", result.out)
     assert re.search(r"to the first byte( +[\d.,]+){3} +[\d.]+%\n", result.out)
-    assert re.search(r"m?s +\d+ +█", result.out)
+    assert re.search(r"\nLATENCY: from what is on the left, how many requests\n +\S+ m?s +\d+ +█", result.out)
+    assert "that worked" not in result.out
     assert "held" not in result.out
     assert "response" not in result.out
     assert max(map(len, result.out.splitlines())) <= 80
@@ -144,13 +145,26 @@ def test_bench_counts_errors_by_kind(service, run):
     document = json.loads(run("bench", "down", "/", "-n", "5", "--warmup", "0", "--json").out)
 
     assert result.code == 1
-    assert re.search(r"request_failed 418 +5 +\S", result.out)
-    assert "P50" not in result.out
+    assert re.search(r"ERROR +COUNT +P50 +MAX +FIRST MESSAGE\n", result.out)
+    assert re.search(r"request_failed 418 +5 +\S+ m?s +\S+ m?s +\S", result.out)
+    assert "LATENCY" not in result.out
     assert "\nstatus 418: 5\n" in result.out
     assert document["errors"] == {"unavailable": 5}
+    times = document["errors_ms"]["unavailable"]
+    assert 0 < times["p50"] <= times["max"]
     assert document["attempts"] == 10
     assert document["latency_ms"] is None
     assert document["complete"] is True
+
+
+def test_percentiles_say_that_failures_are_not_in_them(run, providers):
+    """Where some requests failed, the headings say how many worked, whose latencies alone they are."""
+    with FaultServer() as server:
+        providers(http_table("service", server.url, retry_attempts=1))
+        result = run("bench", "service", "/flaky", "-p", "times=2", "-n", "5", "-c", "1", "--warmup", "0")
+
+    assert result.out.count(" of the 3 that worked") == 3
+    assert "2 errors" in result.out
 
 
 def test_bench_says_which_limit_held(service, run):
@@ -349,7 +363,7 @@ def test_a_plot_stands_alone(service, run, tmp_path):
     root = ET.parse(tmp_path / "run.svg").getroot()
     texts = {element.text for element in root.iter(f"{SVG}text")}
     assert result.code == 0
-    assert {"service /status/200", "0 %", "90 %", "99 %", "99.9 %", "latency", "old.json"} <= texts
+    assert {"service /status/200", "0 %", "90 %", "99 %", "99.9 %", "new: latency", "old: old.json"} <= texts
     assert not list(root.iter(f"{SVG}script"))
     text = (tmp_path / "run.svg").read_text()
     assert "href" not in text

@@ -219,11 +219,13 @@ def _draw(job: _Job, svg: Path, run: Document) -> None:
     if not run.histogram.count:
         complain(f"{svg} is not written: no request worked", label="warning: ")
         return
-    lines = {"response time" if job.settings.load.rate else "latency": run.histogram}
+    both = job.old is not None and job.old.histogram.count
+    new = "new: " if both else ""
+    lines = {f"{new}{'response time' if job.settings.load.rate else 'latency'}": run.histogram}
     if job.settings.load.rate:
-        lines["service time"] = run.service_histogram
-    if job.old is not None and job.old.histogram.count:
-        lines[str(job.compare)] = job.old.histogram
+        lines[f"{new}service time"] = run.service_histogram
+    if job.old is not None and both:
+        lines[f"old: {job.compare}"] = job.old.histogram
     try:
         svg.write_text(plot(f"{job.name} {job.endpoint}", lines), encoding="utf-8")
     except OSError as error:

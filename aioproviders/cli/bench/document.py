@@ -94,6 +94,7 @@ class Document(_Model):
         requests: How many requests ended.
         attempts: What they took, retries included.
         errors: How many failed, by kind.
+        errors_ms: The response times of those that failed, by kind: ``p50`` and ``max``, in milliseconds.
         statuses: How many had which HTTP status.
         seconds: From start to end.
         requests_per_second: Failed ones included.
@@ -124,6 +125,7 @@ class Document(_Model):
     requests: NonNegativeInt
     attempts: NonNegativeInt
     errors: dict[str, int]
+    errors_ms: dict[str, dict[str, float]] = {}
     statuses: dict[int, int]
     seconds: float
     requests_per_second: float
@@ -173,6 +175,10 @@ def document_of(  # noqa: PLR0913 - what a run is made of
         requests=found.requests,
         attempts=found.attempts,
         errors=dict(found.errors.most_common()),
+        errors_ms={
+            kind: {"p50": times.percentile(50), "max": times.percentile(100)}
+            for kind, times in found.failed.items()
+        },
         statuses=dict(sorted(found.statuses.items())),
         seconds=round(found.seconds, 3),
         requests_per_second=round(found.throughput, 1),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
 from aioproviders.cli.bench.histogram import Histogram
@@ -60,6 +60,7 @@ class Measurement:
         requests: How many have ended.
         attempts: What these took, retries included.
         errors: How many failed, by kind: the error's code, with the HTTP status where there was one.
+        failed: The response times of those that failed, by kind.
         examples: The first message of each kind.
         statuses: The HTTP statuses.
         most_in_flight: The most requests at a time.
@@ -77,6 +78,7 @@ class Measurement:
         self.most_in_flight = self.held_back = self.unstarted = self.unanswered = 0
         self.oldest_unanswered = 0.0
         self.errors: Counter[str] = Counter()
+        self.failed: defaultdict[str, Histogram] = defaultdict(Histogram)
         self.examples: dict[str, str] = {}
         self.statuses: Counter[int] = Counter()
         self.service = Histogram()
@@ -134,6 +136,7 @@ class Measurement:
             if response.status_code is not None:
                 kind = f"{kind} {response.status_code}"
             self.errors[kind] += 1
+            self.failed[kind].record(ended - due)
             self.examples.setdefault(kind, response.error or "no reason given")
         part.seconds = ended - self._slice_began
         if part.requests == self._slice_size:

@@ -39,23 +39,27 @@ def show_run(run: Document, found: Measurement) -> None:
         times = {"service": run.service_ms}
         if run.load.rate is not None:
             times = {"response": run.latency_ms, **times}
-        show("", _percentiles(times, run.requests - sum(run.errors.values())))
+        worked = run.requests - sum(run.errors.values())
+        of = f" of the {worked:,} that worked" if run.errors else ""
+        if of:
+            write(f"\nLATENCY{of}\n")
+        show("", _percentiles(times, worked))
         mean = run.latency_ms
-        write(
-            f"\nmean {milliseconds(mean['mean'])}, standard deviation {milliseconds(mean['stddev'])}"
-            f"{', of the requests that worked' if run.errors else ''}\n"
-        )
+        write(f"\nmean {milliseconds(mean['mean'])}, standard deviation {milliseconds(mean['stddev'])}{of}\n")
         if run.load.rate is not None:
             write("response: from when a request was due; service: from when it was started\n")
         show("", _phases(run))
-        write("\n")
+        kind = "RESPONSE TIME" if run.load.rate is not None else "LATENCY"
+        write(f"\n{kind}{of}: from what is on the left, how many requests\n")
         console = console_for(sys.stdout)
         rows = draw_bars(found.bins, width=min(console.width, 80), ascii_only=console.options.ascii_only)
         write("".join(f"{row}\n" for row in rows))
     if run.errors:
-        errors = table("ERROR", "COUNT", "FIRST MESSAGE", right=("COUNT",), wide="FIRST MESSAGE")
+        numbers = ("COUNT", "P50", "MAX")
+        errors = table("ERROR", *numbers, "FIRST MESSAGE", right=numbers, wide="FIRST MESSAGE")
         for kind, count in run.errors.items():
-            errors.add_row(kind, f"{count:,}", one_line(found.examples[kind]))
+            took = (milliseconds(run.errors_ms[kind][name]) for name in ("p50", "max"))
+            errors.add_row(kind, f"{count:,}", *took, one_line(found.examples[kind]))
         show("", errors)
     for line in (*_cut_short(run), *_behind(run), *run.limited_by):
         write(f"\n{line}\n")
