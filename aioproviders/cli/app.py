@@ -34,6 +34,7 @@ _REQUEST = Request()
 _LOAD = LoadOptions()
 _SEE_HELP = "See 'aioproviders --help'."
 _LAST_PORT = 65_535
+_NUMBER = r"-?(?:\d{1,9}(?:\.\d*)?|\.\d+)"
 
 
 def _version() -> str:
@@ -99,13 +100,20 @@ def _prepared(arguments: list[str]) -> list[str]:
         following = arguments[position + 1] if position + 1 < len(arguments) else ""
         if argument == "-":
             found.append(STANDARD_INPUT)
-        elif bench and argument == "-c" and re.fullmatch(r"-?\d+", following):
+        elif bench and argument in ("-c", "--concurrency") and re.fullmatch(_NUMBER, following):
+            _check_whole(following)
             found.append("--concurrency")
-        elif bench and (match := re.fullmatch(r"-c=?(-?\d+)", argument)):
+        elif bench and (match := re.fullmatch(rf"(?:-c=?|--concurrency=)({_NUMBER})", argument)):
+            _check_whole(match[1])
             found.append(f"--concurrency={match[1]}")
         else:
             found.append(argument)
     return found
+
+
+def _check_whole(number: str) -> None:
+    if not re.fullmatch(r"\d+", number) or not int(number):
+        raise UsageError(f"--concurrency: should be a whole number of at least 1, not {number}. {_SEE_HELP}")
 
 
 @app.command

@@ -5,6 +5,7 @@ import json
 import re
 import sys
 import xml.etree.ElementTree as ET
+from pathlib import Path
 
 import pytest
 from cli_processes import PATIENCE, environment, http_table, session_members, start
@@ -12,6 +13,7 @@ from cli_processes import PATIENCE, environment, http_table, session_members, st
 from aioproviders.cli.bench.histogram import Histogram
 from aioproviders.testing.faults import FaultServer
 
+A_TIME = "a time in ms, s, m or h, above 0 and up to 1000h,"
 SVG = "{http://www.w3.org/2000/svg}"
 
 
@@ -125,8 +127,19 @@ def test_what_could_not_be_started_is_told(service, run):
     document = json.loads(run(*arguments, "--json").out)
 
     assert "9 requests due but never started, in no figure above: 1 in flight is" in result.out
+    assert re.search(r"1 request in \S+ s: [\d.]+ of 20 requests/s asked for, 0 errors", result.out)
     assert document["unstarted"] == 9
     assert document["requests"] == 1
+
+
+def test_what_waited_for_a_limit_is_not_blamed_on_the_concurrency(service, run):
+    """Where a limit of the provider's took the time, it is named for what started late, and not -c."""
+    result = run("bench", "limited", "/status/200", "-n", "30", "-R", "300", "-c", "8", "--warmup", "0")
+
+    assert re.search(r"\n\d+ requests started late: those in flight mostly waited for a limit\n", result.out)
+    assert "of 300 requests/s asked for" in result.out
+    assert "\nrate_limit = 20 held" in result.out
+    assert "(-c)" not in result.out
 
 
 def test_the_two_meanings_of_c_are_told_apart(service, run, tmp_path):
@@ -401,26 +414,35 @@ def test_a_plot_that_fails_is_one_line(service, run, tmp_path):
 @pytest.mark.parametrize(
     ("options", "why"),
     [
-        (["--duration", "30"], "--duration: should be a time such as 30s, 2m or 500ms"),
-        (["--duration", "0s"], "--duration: should be a time such as 30s, 2m or 500ms"),
-        (["--warmup", "soon"], "--warmup: should be a number of requests or a time such as 5s"),
+        (["--duration", "30"], f"--duration: should be {A_TIME} such as 500ms, 30s, 1m30s or 2h"),
+        (["--duration", "1001h"], f"--duration: should be {A_TIME} such as 500ms, 30s, 1m30s or 2h"),
+        (["--duration", "0s"], f"--duration: should be {A_TIME} such as 500ms, 30s, 1m30s or 2h"),
+        (["--warmup", "soon"], f"--warmup: should be a number of requests or {A_TIME} such as 5s"),
         (["--rate", "inf"], "--rate: should be a number of requests per second"),
-        (["--svg", "."], "--svg: . is a folder, should be a file"),
+        (["--svg", "."], "--svg: should name a file such as latency.svg, not the folder ."),
+        (["--svg", ""], "--svg: should name a file such as latency.svg, not the folder ."),
         (["--svg", "gone/run.svg"], "--svg: gone is no folder"),
-        (["--svg", "locked.svg"], "--svg: locked.svg can't be written"),
     ],
 )
-def test_wrong_options_are_refused_before_the_run(options, why, service, run, monkeypatch):
+def test_wrong_options_are_refused_before_the_run(options, why, service, run):
     """An option that can't work is one line and exit code 2."""
-    if "locked.svg" in options:
-        # Root may write everything.
-        monkeypatch.setattr("os.access", lambda *_, **__: False)
-
     result = run("bench", "service", "/status/200", *options)
 
     assert result.code == 2
     assert result.out == ""
     assert result.err == f"error: {why}\n"
+
+
+@pytest.mark.skipif(not Path("/proc/version").exists(), reason="needs a folder where not even root may write")
+@pytest.mark.parametrize("path", ["/proc/run.svg", "/proc/version"])
+def test_a_plot_that_cannot_be_written_is_refused_before_the_run(path, service, run):
+    """A file that is not to be written, or in a folder that is not, ends it before the first request."""
+    result = run("bench", "service", "/status/200", "--svg", path)
+
+    assert result.code == 2
+    assert result.out == ""
+    assert result.err.startswith(f"error: --svg: {path} can't be written: ")
+    assert result.err.count("\n") == 1
 
 
 @pytest.mark.parametrize("package", ["hdrh", "pygal"])

@@ -73,11 +73,18 @@ def _summary(run: Document) -> str:
     statuses = ", ".join(f"{status}: {count:,}" for status, count in run.statuses.items())
     return (
         f"{done} in {run.seconds:.2f} s: "
-        f"{run.requests_per_second:,.1f} requests/s, "
+        f"{run.requests_per_second:,.1f}{_asked(run)}, "
         f"{plural(sum(run.errors.values()), 'error')}, {retries:,} {'retry' if retries == 1 else 'retries'}\n"
         + (f"status {statuses}\n" if statuses else "")
         + (f"after {plural(run.warmup, 'request')} to warm up\n" if run.warmup else "")
     )
+
+
+def _asked(run: Document) -> str:
+    rate = run.load.rate
+    if rate is None or not (run.unstarted or run.held_back) or run.requests_per_second >= rate:
+        return " requests/s"
+    return f" of {rate:,.10g} requests/s asked for"
 
 
 def _cut_short(run: Document) -> list[str]:
@@ -96,6 +103,9 @@ def _cut_short(run: Document) -> list[str]:
 def _behind(run: Document) -> list[str]:
     """Say what of the schedule could not be kept."""
     most = f"{run.load.concurrency:,} in flight is the most allowed (-c)"
+    spent = {phase: times.mean for phase, times in run.phases_ms.items() if phase != "start"}
+    if spent and spent["waiting"] > sum(spent.values()) / 2:
+        most = "those in flight mostly waited for a limit"
     lines = []
     if run.held_back:
         lines.append(f"{plural(run.held_back, 'request')} started late: {most}")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-import os
 import re
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,8 @@ _CONCURRENCY = 10
 _MOST_IN_FLIGHT = 1000
 _MOST_TO_WARM_UP = 100
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_LONGEST = 1000 * _UNITS["h"]
+_A_TIME = "a time in ms, s, m or h, above 0 and up to 1000h,"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,7 @@ def read_settings(options: LoadOptions) -> Settings:
     if options.duration is not None:
         seconds = _seconds(options.duration)
         if not seconds:
-            raise UsageError("--duration: should be a time such as 30s, 2m or 500ms")
+            raise UsageError(f"--duration: should be {_A_TIME} such as 500ms, 30s, 1m30s or 2h")
     elif requests is None:
         requests = _REQUESTS
     if options.svg is not None:
@@ -70,22 +72,29 @@ def _warmup(text: str | None, concurrency: int, rate: float | None, *, most: int
         return Load(concurrency, requests=int(text), rate=rate) if int(text) else None
     seconds = _seconds(text)
     if seconds is None:
-        raise UsageError("--warmup: should be a number of requests or a time such as 5s")
+        raise UsageError(f"--warmup: should be a number of requests or {_A_TIME} such as 5s")
     return Load(concurrency, seconds=seconds, rate=rate) if seconds else None
 
 
 def _seconds(text: str) -> float | None:
-    """Read ``90s``, ``1m30s``, ``1.5m`` and the like; None if it is nothing of this kind."""
+    """Read ``90s``, ``1m30s``, ``1.5m`` and the like; None if it is nothing of this kind, or too long."""
     if not re.fullmatch(r"(\d{1,9}(\.\d{1,9})?(ms|s|m|h))+", text):
         return None
-    return sum(float(number) * _UNITS[unit] for number, unit in re.findall(r"([\d.]+)(ms|s|m|h)", text))
+    seconds = sum(float(number) * _UNITS[unit] for number, unit in re.findall(r"([\d.]+)(ms|s|m|h)", text))
+    return seconds if seconds <= _LONGEST else None
 
 
 def _check_can_write(path: Path) -> None:
     # Before the run, whose results would be lost otherwise.
     if path.is_dir():
-        raise UsageError(f"--svg: {path} is a folder, should be a file")
+        raise UsageError(f"--svg: should name a file such as latency.svg, not the folder {path}")
     if not path.parent.is_dir():
         raise UsageError(f"--svg: {path.parent} is no folder")
-    if not os.access(path if path.exists() else path.parent, os.W_OK):
-        raise UsageError(f"--svg: {path} can't be written")
+    try:
+        if path.exists():
+            path.open("ab").close()
+        else:
+            # A file of its own that leaves no trace: permissions alone don't tell of a read-only disk.
+            tempfile.TemporaryFile(dir=path.parent).close()
+    except OSError as error:
+        raise UsageError(f"--svg: {path} can't be written: {error.strerror}") from None
