@@ -63,3 +63,21 @@ def httpbin_url():
     finally:
         process.terminate()
         process.wait(10)
+
+
+@pytest.fixture
+def counted(monkeypatch):
+    """Count the calls of a function or method from here on."""
+
+    def count(owner, name):
+        seen = []
+        original = getattr(owner, name)
+
+        def counting(*args, **kwargs):
+            seen.append((args, kwargs))
+            return original(*args, **kwargs)
+
+        monkeypatch.setattr(owner, name, counting)
+        return seen
+
+    return count

@@ -18,24 +18,6 @@ EVERYTHING = {"deadline_ms": 60_000, "max_concurrency": 10, "circuit_breaker": {
 
 
 @pytest.fixture
-def counted(monkeypatch):
-    """Count the calls of a function or method from here on."""
-
-    def count(owner, name):
-        seen = []
-        original = getattr(owner, name)
-
-        def counting(*args, **kwargs):
-            seen.append((args, kwargs))
-            return original(*args, **kwargs)
-
-        monkeypatch.setattr(owner, name, counting)
-        return seen
-
-    return count
-
-
-@pytest.fixture
 async def everything():
     """A provider with all limits on, that has been used before."""
     provider = Scripted(rate=RateLimiter(1e9, 1e9), **EVERYTHING)

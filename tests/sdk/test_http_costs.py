@@ -34,24 +34,6 @@ async def provider(fault_server):
     await made.cleanup()
 
 
-@pytest.fixture
-def counted(monkeypatch):
-    """Count the calls of a function or method from here on."""
-
-    def count(owner, name):
-        seen = []
-        original = getattr(owner, name)
-
-        def counting(*args, **kwargs):
-            seen.append((args, kwargs))
-            return original(*args, **kwargs)
-
-        monkeypatch.setattr(owner, name, counting)
-        return seen
-
-    return count
-
-
 async def test_a_request_is_one_cancel_scope_and_one_request(provider, fault_server, counted):
     """One attempt enters one cancel scope and sends one request, on the connection that is open."""
     scopes = counted(AsyncIOBackend, "create_cancel_scope")
