@@ -56,16 +56,16 @@ def main() -> None:
         suites = [(name, importlib.import_module(f"benchmarks.{name}")) for name in arguments.names or SUITES]
     except ModuleNotFoundError as missing:
         parser.error(f"{missing.name} is missing: pip install -e '.[all,bench]'")
-    # What the imports have made, matplotlib's above all, stays: looking through it again at each
-    # collection takes longer than what is measured.
-    gc.collect()
-    gc.freeze()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         parser.error(f"--output {folder} should be a folder that can be written: {error.strerror}")
     console = Console()
     for name, suite in suites:
+        # What imports and plots have made, matplotlib's above all, stays: looking through it again at each
+        # collection takes longer than what is measured.
+        gc.collect()
+        gc.freeze()
         tables = []
         for table in suite.run(quick=arguments.quick):
             output.print_table(table, console)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import json
 import subprocess
 import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any
 
 import uvloop
@@ -35,7 +33,7 @@ Rounds = dict[str, list[Seen]]
 def run(*, quick: bool) -> Iterator[Table]:
     """Measure; yields tables, the last of which compares the counts of requests."""
     requests: Counter[str] = Counter(dict.fromkeys([*CONTENDERS, GIVEN_UP], 0))
-    with _imports_out_of_sight(), serving() as server:
+    with serving() as server:
         bench = _Bench(server.url, requests, rounds=3 if quick else 5, scale=0.08 if quick else 1)
         yield from _one_by_one(bench)
         yield from _few(bench)
@@ -55,17 +53,6 @@ def run(*, quick: bool) -> Iterator[Table]:
     yield Table(
         "Requests of this run", "requests", {name: [float(n)] for name, n in requests.items()} | counted
     )
-
-
-@contextmanager
-def _imports_out_of_sight() -> Iterator[None]:
-    """Keep the collector from what is imported: a program with one of these clients hasn't all the others."""
-    gc.collect()
-    gc.freeze()
-    try:
-        yield
-    finally:
-        gc.unfreeze()
 
 
 class _Bench:
