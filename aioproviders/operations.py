@@ -42,19 +42,26 @@ class Operation:
         idempotent: Whether repeating it does no harm, so that it may be retried after a failure
             that left open whether the other side acted.
         failure: Makes the result that a failed call returns; None lets it raise.
+        self_timed: Whether it has time limits of its own, so that neither ``timeout_ms`` nor
+            ``retry_attempts`` holds for it but where the config's ``operations`` says so.
     """
 
     name: str
     kind: Kind
     idempotent: bool
     failure: Failure | None
+    self_timed: bool = False
 
 
 @overload
 def operation(function: FunctionT, /) -> FunctionT: ...
 @overload
 def operation(
-    *, idempotent: bool = False, failure: Failure | None = None, kind: Kind | str = Kind.CALL
+    *,
+    idempotent: bool = False,
+    failure: Failure | None = None,
+    kind: Kind | str = Kind.CALL,
+    self_timed: bool = False,
 ) -> Callable[[FunctionT], FunctionT]: ...
 def operation(
     function: FunctionT | None = None,
@@ -63,6 +70,7 @@ def operation(
     idempotent: bool = False,
     failure: Failure | None = None,
     kind: Kind | str = Kind.CALL,
+    self_timed: bool = False,
 ) -> FunctionT | Callable[[FunctionT], FunctionT]:
     """Mark an ``async`` method of a provider class as an operation.
 
@@ -75,10 +83,13 @@ def operation(
         failure: Called with the error and the `Call` when a call has failed; what it returns is
             returned to the caller. Without it the error is raised.
         kind: "stream" for async generators.
+        self_timed: For what takes minutes and keeps to limits of its own, such as a rollout: it is not
+            bound by ``timeout_ms`` and is tried once, unless the config's ``operations`` says otherwise.
     """
 
     def mark(marked: FunctionT) -> FunctionT:
-        marked.__operation__ = Operation(marked.__name__, Kind(kind), idempotent, failure)  # type: ignore[attr-defined]  # the mark
+        op = Operation(marked.__name__, Kind(kind), idempotent, failure, self_timed)
+        marked.__operation__ = op  # type: ignore[attr-defined]  # the mark
         return marked
 
     return mark if function is None else mark(function)

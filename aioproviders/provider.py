@@ -97,10 +97,7 @@ class BaseProvider(ABC, Generic[ConfigT]):
         self._redactor = Redactor(secrets_in(self.config))
         self.logger = ProviderLogger(type(self).__name__, self._redactor, provider=self.config.name)
         limits = self._make_limits()
-        self._policies = {
-            name: Policy.of(self.config.for_operation(name), limits[op.kind])
-            for name, op in self._operations.items()
-        }
+        self._policies = {name: self._policy(op, limits[op.kind]) for name, op in self._operations.items()}
         self._background_errors: dict[str, str] = {}
         self._lifecycle = Lifecycle(self._on_background_error)
 
@@ -221,6 +218,10 @@ class BaseProvider(ABC, Generic[ConfigT]):
         if config.circuit_breaker:
             limits.breaker = CircuitBreaker(config.circuit_breaker, on_change=self._on_circuit_change)
         return {Kind.CALL: limits, Kind.STREAM: limits, **by_kind}
+
+    def _policy(self, op: Operation, limits: Limits) -> Policy:
+        policy = Policy.of(self.config.for_operation(op.name), limits)
+        return policy.self_timed(self.config.operations.get(op.name)) if op.self_timed else policy
 
     def _call(self, op: Operation) -> Call:
         policy = self._policies[op.name]

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 from typing import Any, Self
 
@@ -20,7 +20,7 @@ import anyio
 import tenacity
 
 from aioproviders.calls import Call
-from aioproviders.config import ProviderConfig
+from aioproviders.config import OperationConfig, ProviderConfig
 from aioproviders.errors import (
     ErrorDetail,
     ProviderError,
@@ -83,6 +83,14 @@ class Policy:
             backoff_max=config.backoff_max_ms / 1000,
             retry_after_max=config.retry_after_max_ms / 1000,
             limits=limits,
+        )
+
+    def self_timed(self, override: OperationConfig | None) -> Self:
+        """Return the policy of an operation with limits of its own: only what `override` says holds."""
+        return replace(
+            self,
+            timeout=self.timeout if override and override.timeout_ms else inf,
+            attempts=self.attempts if override and override.retry_attempts else 1,
         )
 
 

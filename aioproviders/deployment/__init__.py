@@ -1,90 +1,153 @@
-"""The deployment kind: providers that run an application somewhere. The interface and its models."""
+"""The deployment kind: providers that run an application somewhere.
+
+    config      DeploymentConfig: what to deploy, and how
+    models      what the operations tell: statuses, results, releases, events
+    releases    finding a release by name
+    rollouts    one thing at a time, told to all who watch
+
+Here is the interface; the drivers are modules of their own beside it.
+"""
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
-from typing import Any, ClassVar, Self
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from typing import Any, ClassVar
 
 from typing_extensions import TypeVar
 
-from aioproviders.calls import Call
-from aioproviders.config import ProviderConfig
-from aioproviders.errors import ProviderError
+from aioproviders.deployment.config import DeploymentConfig, Port, Probe, Strategy
+from aioproviders.deployment.models import (
+    Change,
+    DeploymentMetadata,
+    DeploymentResult,
+    DeploymentState,
+    DeploymentStatus,
+    Diagnosis,
+    Instance,
+    LogLine,
+    Release,
+    Replicas,
+    RolloutEvent,
+)
+from aioproviders.errors import UnsupportedCapabilityError
 from aioproviders.operations import operation
 from aioproviders.provider import BaseProvider, ProviderType
-from aioproviders.results import OperationResult
 
-__all__ = ["DeploymentConfig", "DeploymentProvider", "DeploymentResult"]
-
-
-class DeploymentConfig(ProviderConfig):
-    """Configuration of deployment providers.
-
-    Attributes:
-        environment: Which of the application's environments this is.
-        namespace: Where in the target the application lives.
-        replicas: Instances to run.
-        resources: What each instance may use, in the target's own terms.
-    """
-
-    environment: str = "development"
-    namespace: str = "default"
-    replicas: int = 1
-    resources: Mapping[str, Any] = {}
-
-
-class DeploymentResult(OperationResult):
-    """What a deployment operation came to.
-
-    Attributes:
-        success: Whether it worked; if not, `message` and `error_detail` say why.
-        deployment_id: The target's name for the deployment; empty where there is none.
-        status: Where the deployment stands.
-        message: What happened, in one line.
-        metadata: What else the driver has to say.
-        error_detail: The error as data.
-    """
-
-    deployment_id: str
-    status: str
-    message: str | None = None
-    metadata: Mapping[str, Any] = {}
-
-    @classmethod
-    def from_error(cls, error: ProviderError, _: Call) -> Self:
-        """Make the result of a call that failed with `error`."""
-        result = cls(success=False, deployment_id="", status="failed", message=error.message)
-        return result.because_of(error)
-
-    def _plain_error(self) -> ProviderError:
-        return ProviderError(self.message or "the deployment failed")
-
+__all__ = [
+    "Change",
+    "DeploymentConfig",
+    "DeploymentMetadata",
+    "DeploymentProvider",
+    "DeploymentResult",
+    "DeploymentState",
+    "DeploymentStatus",
+    "Diagnosis",
+    "Instance",
+    "LogLine",
+    "Port",
+    "Probe",
+    "Release",
+    "Replicas",
+    "RolloutEvent",
+    "Strategy",
+]
 
 DeploymentConfigT = TypeVar("DeploymentConfigT", bound=DeploymentConfig, default=DeploymentConfig)
 
 
 class DeploymentProvider(BaseProvider[DeploymentConfigT]):
-    """Interface of deployment providers."""
+    """Interface of deployment providers.
+
+    The first four methods are a driver's duty; the others raise `UnsupportedCapabilityError` until it
+    overrides them. A provider takes care of one deployment: the one that was deployed last through it,
+    before that the one that its own config names.
+    """
 
     provider_type: ClassVar[ProviderType | None] = ProviderType.DEPLOYMENT
 
-    @operation(failure=DeploymentResult.from_error)
+    @operation(failure=DeploymentResult.from_error, self_timed=True)
     @abstractmethod
     async def deploy(self, config: DeploymentConfigT) -> DeploymentResult:
-        """Bring the application to what `config` says."""
+        """Bring the application to what `config` says, and wait until it is well.
 
-    @operation(failure=DeploymentResult.from_error)
+        A rollout that fails is undone, where `config` says so, and the result tells why it failed:
+        ``result.diagnosis``. The same config again changes nothing.
+
+        Our drivers take any `DeploymentConfig`, and what only their own config has from their own; and
+        they take ``dry_run=True``: nothing is changed, ``metadata["changes"]`` tells what would be.
+        """
+
+    @operation(failure=DeploymentResult.from_error, self_timed=True)
     @abstractmethod
     async def scale(self, replicas: int) -> DeploymentResult:
-        """Change the number of instances."""
+        """Change the number of instances, and wait until there are as many."""
 
-    @operation(failure=DeploymentResult.from_error)
+    @operation(failure=DeploymentResult.from_error, self_timed=True)
     @abstractmethod
     async def rollback(self, version: str) -> DeploymentResult:
-        """Go back to `version`."""
+        """Go back to an earlier release, and wait until it is well.
+
+        Args:
+            version: A version; or "previous", the last release that was healthy; or "revision:7".
+        """
 
     @operation(idempotent=True)
     @abstractmethod
-    async def get_status(self) -> dict[str, Any]:
-        """Tell where the deployment stands."""
+    async def get_status(self) -> Mapping[str, Any]:
+        """Tell where the deployment stands; from our drivers a `DeploymentState`."""
+
+    @operation(idempotent=True)
+    async def diff(self, config: DeploymentConfigT) -> Sequence[Change]:  # noqa: ARG002 - what overrides take
+        """Tell what `deploy` would change, and change nothing.
+
+        Raises:
+            UnsupportedCapabilityError: This driver can't tell.
+        """
+        raise self._lacks("diff")
+
+    @operation(idempotent=True)
+    async def history(self) -> Sequence[Release]:
+        """Return the releases that are kept, newest first.
+
+        Raises:
+            UnsupportedCapabilityError: This driver keeps no history.
+        """
+        raise self._lacks("history")
+
+    @operation(kind="stream", idempotent=True, self_timed=True)
+    async def watch_rollout(self, *, wait: bool = False) -> AsyncGenerator[RolloutEvent, None]:  # noqa: ARG002 - likewise
+        """Yield the steps of the rollout that is under way until it ends; none where none is.
+
+        Args:
+            wait: Where none is under way, whether to wait for one.
+
+        Raises:
+            UnsupportedCapabilityError: This driver can't tell.
+        """
+        raise self._lacks("watch_rollout")
+        yield
+
+    @operation(kind="stream", idempotent=True, self_timed=True)
+    async def logs(
+        self,
+        *,
+        instance: str | None = None,  # noqa: ARG002 - likewise
+        lines: int = 100,  # noqa: ARG002 - likewise
+        follow: bool = False,  # noqa: ARG002 - likewise
+    ) -> AsyncGenerator[LogLine, None]:
+        """Yield what the instances have written.
+
+        Args:
+            instance: Only of this one.
+            lines: The last lines of each, so many.
+            follow: Whether to go on with what they write from now on.
+
+        Raises:
+            UnsupportedCapabilityError: This driver has no logs.
+        """
+        raise self._lacks("logs")
+        yield
+
+    def _lacks(self, method: str) -> UnsupportedCapabilityError:
+        return UnsupportedCapabilityError(f"{type(self).__name__} has no {method}()")
