@@ -152,8 +152,8 @@ class DeploymentConfig(ProviderConfig):
         namespace: Where in the target the application lives.
         replicas: Instances to run.
         resources: What each instance may use, in the target's own terms.
-        image: The container image, for targets that run containers.
-        command: What to run; by default what the image says.
+        image: The container image, for targets that run containers; ``{version}`` in it is the version.
+        command: What to run, program and arguments; by default what the image says; likewise.
         ports: What it serves.
         env: Its environment variables; secrets as `SecretStr`, in files ``{ secret = "${NAME}" }``.
         readiness_probe: Whether an instance can serve; by default as soon as it runs.
@@ -211,6 +211,10 @@ class DeploymentConfig(ProviderConfig):
             if not _ENV_NAME.fullmatch(name):
                 raise ValueError(f"{name!r} is no name of an environment variable")
         return value
+
+    def filled(self, text: str) -> str:
+        """Return `text` with the version in place of ``{version}``."""
+        return text.replace("{version}", self.version)
 
     @model_validator(mode="after")
     def _ports_and_probes_agree(self) -> Self:

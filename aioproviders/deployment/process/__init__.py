@@ -1,0 +1,1 @@
+"""Deployment to processes of this machine."""
