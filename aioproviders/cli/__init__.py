@@ -4,6 +4,8 @@
     list     the providers of a file, and the drivers that are installed
     call     make one request through an SDK provider
     bench    make many, and tell their latencies
+    deploy   bring a deployment to what the file says; scale, rollback, status, history, logs: likewise
+    up       run the file's process deployments in the foreground
     check    validate a providers file
     schema   print the JSON Schema of providers files
     demo     see it all at work on a small service of its own

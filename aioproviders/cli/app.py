@@ -18,10 +18,12 @@ from aioproviders.cli.boundary import OK, UsageError
 from aioproviders.cli.options import (
     STANDARD_INPUT,
     LoadOptions,
+    NotNegative,
     Output,
     PositiveFloat,
     PositiveInt,
     Request,
+    Settings,
     Source,
 )
 from aioproviders.cli.output import console_for, one_line, write
@@ -33,6 +35,7 @@ _OUTPUT = Output()
 _REQUEST = Request()
 _LOAD = LoadOptions()
 _SEE_HELP = "See 'aioproviders --help'."
+_SETTINGS = Settings()
 _LAST_PORT = 65_535
 _NUMBER = r"-?(?:\d{1,9}(?:\.\d*)?|\.\d+)"
 
@@ -208,6 +211,136 @@ def bench(  # noqa: D417, PLR0913 - likewise
     from aioproviders.cli.bench import command  # noqa: PLC0415 - only what is run is loaded
 
     return command.bench(source, name, endpoint, data, request, load, json=output.json)
+
+
+@app.command(version_flags=[])
+def deploy(  # noqa: D417, PLR0913 - likewise
+    name: str,
+    /,
+    *,
+    settings: Settings = _SETTINGS,
+    dry_run: Annotated[bool, Parameter(negative="", show_default=False)] = False,
+    diff: Annotated[bool, Parameter(negative="", show_default=False)] = False,
+    source: Source = _SOURCE,
+    output: Output = _OUTPUT,
+) -> int:
+    """Deploy what the file says, and wait until it is well; what fails is undone, and told why.
+
+    Args:
+        name: The deployment.
+        dry_run: Only let the target try it out.
+        diff: Only tell what would change.
+    """
+    from aioproviders.cli.deploying import changing, opening  # noqa: PLC0415 - only what is run is loaded
+
+    overrides = opening.Overrides(settings.version, tuple(settings.set or ()))
+    return changing.deploy(source, name, overrides, dry_run=dry_run, diff=diff, json=output.json)
+
+
+@app.command
+def scale(  # noqa: D417 - likewise
+    name: str, replicas: NotNegative, /, *, source: Source = _SOURCE, output: Output = _OUTPUT
+) -> int:
+    """Change the number of a deployment's instances, and wait until there are as many.
+
+    Args:
+        name: The deployment.
+        replicas: How many.
+    """
+    from aioproviders.cli.deploying import changing  # noqa: PLC0415 - only what is run is loaded
+
+    return changing.scale(source, name, replicas, json=output.json)
+
+
+@app.command
+def rollback(  # noqa: D417 - likewise
+    name: str, version: str, /, *, source: Source = _SOURCE, output: Output = _OUTPUT
+) -> int:
+    """Go back to an earlier release of a deployment, and wait until it is well.
+
+    Args:
+        name: The deployment.
+        version: A version, 'previous' (the last one that was healthy), or 'revision:7'.
+    """
+    from aioproviders.cli.deploying import changing  # noqa: PLC0415 - only what is run is loaded
+
+    return changing.rollback(source, name, version, json=output.json)
+
+
+@app.command
+def status(  # noqa: D417 - likewise
+    name: str,
+    /,
+    *,
+    watch: Annotated[bool, Parameter(name=["--watch", "-w"], negative="", show_default=False)] = False,
+    interval: PositiveFloat = 1.0,
+    source: Source = _SOURCE,
+    output: Output = _OUTPUT,
+) -> int:
+    """Tell where a deployment stands; the exit code is 1 if it has failed or is not there.
+
+    Args:
+        name: The deployment.
+        watch: Tell it again and again, in place, until Ctrl-C.
+        interval: Seconds from one look to the next, with --watch.
+    """
+    from aioproviders.cli.deploying import looking  # noqa: PLC0415 - only what is run is loaded
+
+    return looking.status(source, name, watch=watch, interval=interval, json=output.json)
+
+
+@app.command
+def history(  # noqa: D417 - likewise
+    name: str, /, *, source: Source = _SOURCE, output: Output = _OUTPUT
+) -> int:
+    """List the releases of a deployment that are kept, newest first.
+
+    Args:
+        name: The deployment.
+    """
+    from aioproviders.cli.deploying import looking  # noqa: PLC0415 - only what is run is loaded
+
+    return looking.history(source, name, json=output.json)
+
+
+@app.command
+def logs(  # noqa: D417, PLR0913 - likewise
+    name: str,
+    /,
+    *,
+    instance: str | None = None,
+    lines: NotNegative = 100,
+    follow: Annotated[bool, Parameter(name=["--follow", "-f"], negative="", show_default=False)] = False,
+    source: Source = _SOURCE,
+    output: Output = _OUTPUT,
+) -> int:
+    """Print what a deployment's instances have written, with --json a line a line.
+
+    Args:
+        name: The deployment.
+        instance: Only of this one.
+        lines: The last lines of each.
+        follow: Go on with what they write, until Ctrl-C.
+    """
+    from aioproviders.cli.deploying import looking  # noqa: PLC0415 - only what is run is loaded
+
+    return looking.logs(source, name, instance=instance, lines=lines, follow=follow, json=output.json)
+
+
+@app.command
+def up(  # noqa: D417 - likewise
+    *names: str, source: Source = _SOURCE, output: Output = _OUTPUT
+) -> int:
+    """Run the process deployments of the file here, until Ctrl-C; a second one kills what is left.
+
+    Meanwhile deploy, scale, rollback, status and logs in another terminal act on what runs here.
+
+    Args:
+        names: Only these.
+    """
+    from aioproviders.cli.deploying import running  # noqa: PLC0415 - only what is run is loaded
+
+    return running.up(source, names, json=output.json)
 
 
 @app.command

@@ -13,16 +13,19 @@ __all__ = [
     "DEFAULT_CONFIG",
     "STANDARD_INPUT",
     "LoadOptions",
+    "NotNegative",
     "Output",
     "PositiveFloat",
     "PositiveInt",
     "Request",
+    "Settings",
     "Source",
 ]
 
 # As in `cyclopts.types`, which makes dozens of others too: a tenth of the time that help takes.
 PositiveFloat = Annotated[float, Parameter(validator=Number(gt=0))]
 PositiveInt = Annotated[int, Parameter(validator=Number(gt=0))]
+NotNegative = Annotated[int, Parameter(validator=Number(gte=0))]
 
 DEFAULT_CONFIG = Path("providers.toml")
 STANDARD_INPUT = "@-"
@@ -81,3 +84,14 @@ class LoadOptions:
     """What an earlier run with --json printed: tell whether this one is faster or slower."""
     svg: Path | None = None
     """Draw latency by percentile into this file, beside the run of --compare."""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What to deploy otherwise than the file says."""
+
+    version: str | None = None
+    """The version."""
+    set: Annotated[list[str] | None, Parameter(name="--set", negative="")] = None
+    """A setting, 'replicas=3' or 'env.MODE=fast'; may be repeated."""

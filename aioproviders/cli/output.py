@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.table import Table
+    from rich.text import Text
 
     from aioproviders.health import HealthStatus
 
@@ -19,11 +20,13 @@ __all__ = [
     "OutputError",
     "complain",
     "console_for",
+    "deployment_style",
     "milliseconds",
     "one_line",
     "plural",
     "print_document",
     "show",
+    "show_line",
     "status_style",
     "table",
     "write",
@@ -37,6 +40,20 @@ _STYLES = {
     "error": "red",
     "timeout": "red",
     "blocked": "magenta",
+}
+
+_DEPLOYMENT_STYLES = {
+    "healthy": "green",
+    "deployed": "green",
+    "scaled_to_zero": "green",
+    "pending": "cyan",
+    "progressing": "cyan",
+    "degraded": "yellow",
+    "paused": "yellow",
+    "rolled_back": "yellow",
+    "terminating": "yellow",
+    "failed": "red",
+    "not_found": "red",
 }
 
 
@@ -154,6 +171,14 @@ def show(*drawn: RenderableType) -> None:
     write(text)
 
 
+def show_line(text: Text) -> None:
+    """Print one line, as long as it is."""
+    console = console_for(sys.stdout)
+    with console.capture() as captured:
+        console.print(text, soft_wrap=True)
+    write(captured.get())
+
+
 def table(*columns: str, right: Iterable[str] = (), wide: str = "") -> Table:
     """Return an empty table without lines.
 
@@ -181,6 +206,11 @@ def table(*columns: str, right: Iterable[str] = (), wide: str = "") -> Table:
 def status_style(status: HealthStatus) -> str:
     """Return the colour of a status."""
     return _STYLES.get(status, "dim")
+
+
+def deployment_style(status: str) -> str:
+    """Return the colour of a deployment's status; a driver of somebody else's may have its own."""
+    return _DEPLOYMENT_STYLES.get(status, "dim")
 
 
 def milliseconds(value: float | None) -> str:

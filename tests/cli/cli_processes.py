@@ -124,14 +124,14 @@ def session_members(pid):
 class Terminal:
     """A command on a pseudo-terminal of 80 columns."""
 
-    def __init__(self, *arguments, cwd, rows=24):
+    def __init__(self, *arguments, cwd, rows=24, program=("-m", "aioproviders")):
         self.raw = self.output = ""
         self._forgotten = 0
         self._master, slave = pty.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", rows, 80, 0, 0))
         env = {key: value for key, value in os.environ.items() if key not in ("COLUMNS", "LINES", "NO_COLOR")}
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "aioproviders", *arguments],
+            [sys.executable, *program, *arguments],
             cwd=cwd,
             env={**env, "TERM": "xterm-256color"},
             stdin=slave,

@@ -1,0 +1,212 @@
+"""A rollout while it goes on: a line a step, or on a terminal a line an instance, redrawn."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any, Protocol
+
+import anyio
+
+from aioproviders.cli.deploying.report import instance_table
+from aioproviders.cli.deploying.signals import Signals
+from aioproviders.cli.output import console_for, deployment_style, one_line, write
+from aioproviders.deployment import DeploymentProvider, DeploymentResult, Instance, Replicas, RolloutEvent
+from aioproviders.errors import ProviderError
+from aioproviders.redaction import Redactor
+
+if TYPE_CHECKING:
+    from rich.console import Console, Group, RenderableType
+
+__all__ = ["shown_rollout"]
+
+_CLOSING_MS = 1_000
+"""How long the last steps may take to be told after the result has come."""
+_GONE = {"stopped", "terminated", "gone", "removed"}
+
+
+class _View(Protocol):
+    def tell(self, event: RolloutEvent) -> None:
+        """Show a step."""
+
+    def note(self, text: str) -> None:
+        """Show a line of the command's own."""
+
+
+async def shown_rollout(
+    provider: DeploymentProvider[Any],
+    change: Callable[[], Awaitable[DeploymentResult]],
+    signals: Signals,
+    redactor: Redactor,
+    *,
+    json: bool,
+) -> DeploymentResult | None:
+    """Make a change while its progress is shown; None where a signal has cancelled it.
+
+    Args:
+        provider: Whose change it is.
+        change: Makes it.
+        signals: What cancels it; what becomes of the rollout then is up to the config, and told.
+        redactor: Masks secrets.
+        json: Whether nothing is shown; the command prints a document in the end.
+    """
+    if json:
+        return await _interruptible(provider, change, signals, _Plain(redactor, silent=True))
+    console = console_for(sys.stdout)
+    if not console.is_terminal:
+        return await _followed(provider, change, signals, _Plain(redactor))
+    from rich.live import Live  # noqa: PLC0415 - loaded only where something is drawn
+
+    view = _Board(console, redactor)
+    # Redrawn when there is news, by no thread.
+    with Live(view.draw(), console=console, auto_refresh=False, transient=True) as live:
+        view.redraw = lambda: live.update(view.draw(), refresh=True)
+        return await _followed(provider, change, signals, view)
+
+
+async def _followed(
+    provider: DeploymentProvider[Any],
+    change: Callable[[], Awaitable[DeploymentResult]],
+    signals: Signals,
+    view: _View,
+) -> DeploymentResult | None:
+    begun, ended = anyio.Event(), anyio.Event()
+
+    async def follow() -> None:
+        try:
+            async with aclosing(provider.watch_rollout(wait=True)) as events:
+                async for event in events:
+                    begun.set()
+                    view.tell(event)
+        except ProviderError:
+            # A driver that can't tell, or a connection that was lost: the result says how it went.
+            pass
+        finally:
+            ended.set()
+
+    async with anyio.create_task_group() as task_group:
+        task_group.start_soon(follow)
+        result = await _interruptible(provider, change, signals, view)
+        if begun.is_set():
+            with anyio.move_on_after(_CLOSING_MS / 1000):
+                await ended.wait()
+        task_group.cancel_scope.cancel()
+    return result
+
+
+async def _interruptible(
+    provider: DeploymentProvider[Any],
+    change: Callable[[], Awaitable[DeploymentResult]],
+    signals: Signals,
+    view: _View,
+) -> DeploymentResult | None:
+    result: DeploymentResult | None = None
+    with anyio.CancelScope() as scope:
+
+        def interrupt() -> None:
+            if scope.cancel_called:
+                view.note(f"still at it: {_CONSEQUENCES[provider.config.on_cancel]}")
+                return
+            view.note(f"{signals.word}: {_CONSEQUENCES[provider.config.on_cancel]}")
+            scope.cancel()
+
+        with signals.calling(interrupt):
+            result = await change()
+    return result
+
+
+_CONSEQUENCES = {
+    "rollback": "rolling back…",
+    "leave": "the rollout goes on by itself",
+    "pause": "pausing the rollout; the next deploy goes on from there",
+}
+
+
+class _Plain:
+    """A line a step.
+
+    Args:
+        redactor: Masks secrets.
+        silent: Whether only to tell, on standard error, what a signal does.
+    """
+
+    def __init__(self, redactor: Redactor, *, silent: bool = False) -> None:
+        self._redactor = redactor
+        self._silent = silent
+
+    def tell(self, event: RolloutEvent) -> None:
+        write(f"{event_line(event, self._redactor)}\n")
+
+    def note(self, text: str) -> None:
+        sys.stderr.write(f"{text}\n")
+        sys.stderr.flush()
+
+
+def event_line(event: RolloutEvent, redactor: Redactor) -> str:
+    """Return a step as one line."""
+    told = event.message
+    if event.kind == "instance" and event.instance is not None and event.instance.name not in told:
+        told = f"{event.instance.name}: {told}"
+    if event.kind == "progress" and event.replicas != Replicas() and str(event.replicas) not in told:
+        told = f"{told} ({event.replicas})"
+    return one_line(redactor.text(told))
+
+
+class _Board:
+    """A line an instance, the counts, and the last step.
+
+    Attributes:
+        redraw: Puts it on the terminal.
+
+    Args:
+        console: Where it is drawn; it is made to fit.
+        redactor: Masks secrets.
+    """
+
+    def __init__(self, console: Console, redactor: Redactor) -> None:
+        self.redraw: Callable[[], None] = lambda: None
+        self._console = console
+        self._redactor = redactor
+        self._instances: dict[str, Instance] = {}
+        self._latest: RolloutEvent | None = None
+        self._replicas = Replicas()
+        self._note = ""
+
+    def tell(self, event: RolloutEvent) -> None:
+        self._latest = event
+        if event.replicas != Replicas():
+            self._replicas = event.replicas
+        if event.instance is not None:
+            if event.instance.phase in _GONE:
+                self._instances.pop(event.instance.name, None)
+            else:
+                self._instances[event.instance.name] = event.instance
+        self.redraw()
+
+    def note(self, text: str) -> None:
+        self._note = text
+        self.redraw()
+
+    def draw(self) -> Group:
+        from rich.console import Group  # noqa: PLC0415 - loaded only where something is drawn
+        from rich.text import Text  # noqa: PLC0415 - likewise
+
+        # Without room for all, the newest.
+        room = max(self._console.height - 6, 1)
+        shown = list(self._instances.values())[-room:]
+        rows = instance_table(shown, self._redactor)
+        for column in rows.columns:
+            column.no_wrap, column.overflow = True, "ellipsis"
+        below = Text(str(self._replicas), style="dim")
+        if self._latest is not None:
+            below = Text.assemble(
+                (str(self._latest.status), deployment_style(self._latest.status)), f": {self._replicas}; "
+            )
+            below.append(event_line(self._latest, self._redactor))
+        below.no_wrap, below.overflow = True, "ellipsis"
+        parts: list[RenderableType] = [rows, ""] if shown else []
+        parts.append(below)
+        if self._note:
+            parts.append(Text(self._note, style="yellow"))
+        return Group(*parts)
