@@ -1,15 +1,38 @@
-"""Applying a plan by server-side apply, and telling what that would change."""
+"""Applying a plan by server-side apply, object by object, and handing replicas over to an autoscaler.
+
+Source of the handing over: Kubernetes documentation, "Server-Side Apply", "Transferring ownership".
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
+
+import anyio
 
 from aioproviders.deployment.kubernetes.api import Api
-from aioproviders.deployment.kubernetes.objects import Object
+from aioproviders.deployment.kubernetes.errors import FieldConflictError
+from aioproviders.deployment.kubernetes.objects import MANAGER, RELEASE, Object, Ref, annotations_of
 from aioproviders.deployment.kubernetes.plan import Plan
-from aioproviders.deployment.models import Change
+from aioproviders.deployment.kubernetes.side_by_side import side_by_side
+from aioproviders.errors import ProviderTimeoutError
 
-__all__ = ["Applied", "apply_plan", "diff_plan"]
+__all__ = [
+    "HANDOVER",
+    "Applied",
+    "apply_object",
+    "apply_plan",
+    "find_autoscaler",
+    "owns_replicas",
+    "without_replicas",
+]
+
+HANDOVER = "aioproviders-handover"
+"""The manager that holds the number of replicas from when we let go of it until the autoscaler sets it."""
+_OURS = {MANAGER, HANDOVER}
+_SCALED = ("Deployment", "StatefulSet")
+_ESTABLISHED_WITHIN = 30.0
 
 
 @dataclass(frozen=True)
@@ -18,10 +41,9 @@ class Applied:
 
     Attributes:
         before: The workload before; None where there was none.
-        workload: The workload as the last PATCH returned it; its ``metadata.generation`` is what to wait for.
+        workload: The workload as its PATCH returned it; its ``metadata.generation`` is what to wait for.
         autoscaler: Name of the HorizontalPodAutoscaler that owns the replicas, if one does.
-        changed: Whether the workload's or any other object's spec changed (another generation, or another
-            resourceVersion).
+        changed: Whether it is another release than before, or the workload was not as it should be.
     """
 
     before: Object | None
@@ -31,10 +53,143 @@ class Applied:
 
 
 async def apply_plan(api: Api, plan: Plan, *, force: bool = False) -> Applied:
-    """Apply all objects of `plan` in order; hands replicas over to an autoscaler first."""
-    ...
+    """Apply all objects of a plan in order.
+
+    Where an autoscaler owns the workload's replicas, the plan's or one that is there, they are left out.
+
+    Args:
+        api: The API server.
+        plan: The plan.
+        force: Whether to take over fields of other managers.
+
+    Raises:
+        FieldConflictError: Fields belong to other managers. What came before in the order is applied.
+        ConfigurationError: The server does not take an object; likewise.
+    """
+    before, autoscaler = await look(api, plan)
+    workload: Object = {}
+    for obj in plan.objects:
+        if Ref.of(obj) == plan.workload:
+            workload = await _apply_workload(api, plan, obj, before, autoscaler, force=force)
+        else:
+            made = await apply_object(api, obj, force=force)
+            if obj["kind"] == "CustomResourceDefinition":
+                await _established(api, made)
+    changed = (
+        before is None
+        or before["metadata"].get("generation") != workload["metadata"].get("generation")
+        or annotations_of(before).get(RELEASE) != plan.release
+    )
+    return Applied(before, workload, autoscaler, changed)
 
 
-async def diff_plan(api: Api, plan: Plan, *, force: bool = False) -> tuple[Change, ...]:
-    """Tell what `apply_plan` would change; secrets' values are masked."""
-    ...
+async def look(api: Api, plan: Plan) -> tuple[Object | None, str | None]:
+    """Return the workload as it is now, and the name of its autoscaler; side by side."""
+    before: Object | None = None
+    autoscaler = _planned_autoscaler(plan)
+
+    async def read() -> None:
+        nonlocal before
+        before = await api.find(plan.workload)
+
+    async def ask() -> None:
+        nonlocal autoscaler
+        autoscaler = await find_autoscaler(api, plan.workload)
+
+    await side_by_side([read, ask] if autoscaler is None else [read])
+    return before, autoscaler
+
+
+async def find_autoscaler(api: Api, workload: Ref) -> str | None:
+    """Return the name of the HorizontalPodAutoscaler of a workload; None where it has none."""
+    if workload.kind not in _SCALED:
+        return None
+    listed = await api.list("autoscaling/v2", "HorizontalPodAutoscaler", workload.namespace)
+    return next((item["metadata"]["name"] for item in listed["items"] if _scales(item, workload)), None)
+
+
+def _planned_autoscaler(plan: Plan) -> str | None:
+    for obj in plan.objects:
+        if obj["kind"] == "HorizontalPodAutoscaler" and _scales(obj, plan.workload):
+            name: str = obj["metadata"]["name"]
+            return name
+    return None
+
+
+def _scales(autoscaler: Mapping[str, Any], workload: Ref) -> bool:
+    target = (autoscaler.get("spec") or {}).get("scaleTargetRef") or {}
+    return (target.get("kind"), target.get("name")) == (workload.kind, workload.name)
+
+
+async def _apply_workload(  # noqa: PLR0913 - all that is known of it
+    api: Api, plan: Plan, obj: Object, before: Object | None, autoscaler: str | None, *, force: bool
+) -> Object:
+    if autoscaler is None:
+        return await apply_object(api, obj, force=force)
+    if before is not None and owns_replicas(before):
+        # Were we just to leave the field out, it would be nobody's, and fall to its default of 1.
+        kept = {
+            "apiVersion": plan.workload.api_version,
+            "kind": plan.workload.kind,
+            "metadata": {"name": plan.workload.name, "namespace": plan.workload.namespace},
+            "spec": {"replicas": before["spec"]["replicas"]},
+        }
+        await api.apply(kept, manager=HANDOVER)
+    return await apply_object(api, without_replicas(obj), force=force)
+
+
+def owns_replicas(obj: Mapping[str, Any]) -> bool:
+    """Whether ``spec.replicas`` belongs to what we have applied."""
+    return any(
+        entry.get("manager") == MANAGER
+        and entry.get("operation") == "Apply"
+        and "f:replicas" in (entry.get("fieldsV1") or {}).get("f:spec", {})
+        for entry in obj["metadata"].get("managedFields") or ()
+    )
+
+
+def without_replicas(obj: Object) -> Object:
+    """Return the workload without its number of replicas."""
+    return {**obj, "spec": {key: value for key, value in obj["spec"].items() if key != "replicas"}}
+
+
+async def apply_object(api: Api, obj: Object, *, force: bool = False, dry_run: bool = False) -> Object:
+    """Apply one object; a conflict with ourselves, as scaling makes one, is none.
+
+    Raises:
+        FieldConflictError: Fields belong to other managers.
+    """
+    try:
+        return await api.apply(obj, force=force, dry_run=dry_run)
+    except FieldConflictError as error:
+        if not {manager for _, manager in error.conflicts} <= _OURS:
+            raise
+    return await api.apply(obj, force=True, dry_run=dry_run)
+
+
+async def _established(api: Api, definition: Object) -> None:
+    """Wait until the server serves the kind that a definition defines."""
+    metadata = definition["metadata"]
+    if _is_established(definition):
+        return
+    with anyio.move_on_after(_ESTABLISHED_WITHIN):
+        events = api.watch(
+            definition["apiVersion"],
+            "CustomResourceDefinition",
+            resource_version=metadata["resourceVersion"],
+            fields=f"metadata.name={metadata['name']}",
+        )
+        try:
+            async for event in events:
+                if _is_established(event["object"]):
+                    return
+        finally:
+            await events.aclose()
+    raise ProviderTimeoutError(
+        f"the cluster does not serve {metadata['name']} within {_ESTABLISHED_WITHIN:g} s"
+    )
+
+
+def _is_established(definition: Mapping[str, Any]) -> bool:
+    conditions = (definition.get("status") or {}).get("conditions") or ()
+    return any(item["type"] == "Established" and item["status"] == "True" for item in conditions)

@@ -1,26 +1,236 @@
-"""The way to an API server: one ApiClient for each provider."""
+"""The way to an API server: one ApiClient for each provider, and credentials that are kept fresh.
+
+A 401 is taken once as a sign that the credentials are too old: a plugin is run, a token file read again,
+and the request is sent once more. It is safe for any request, since a 401 was not acted upon.
+"""
 
 from __future__ import annotations
 
-from aioproviders.deployment.kubernetes.config import KubernetesDeploymentConfig
+import importlib.metadata
+import ssl
+import tempfile
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
-__all__ = ["Connection", "connect"]
+import aiohttp
+from anyio import to_thread
+from kubernetes_asyncio.client import ApiClient, Configuration
+from kubernetes_asyncio.client.rest import RESTClientObject
+
+from aioproviders.deployment.kubernetes.config import KubernetesDeploymentConfig
+from aioproviders.deployment.kubernetes.credentials import Credentials, KeyPair
+from aioproviders.deployment.kubernetes.errors import error_of_exception, error_of_status, read_status
+from aioproviders.deployment.kubernetes.kubeconfig import Target, find_target
+from aioproviders.errors import ConfigurationError, ProviderError
+
+__all__ = ["Answer", "Connection", "connect"]
+
+_UNAUTHORIZED = 401
+_FAILURE = 400
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a request was answered with, whole."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
 
 
 class Connection:
-    """An open connection; `Connection.close` in cleanup.
+    """An open connection.
 
     Attributes:
         server: The API server's URL.
-        namespace: The namespace that the context, or the service account, names; None where it doesn't.
+        context: The kubeconfig's context; empty in a pod.
+        namespace: The namespace that the context, or the pod's service account, names, if any.
     """
 
-    server: str
-    namespace: str | None
+    def __init__(
+        self, target: Target, context: ssl.SSLContext | None, conceal: Callable[[str], None]
+    ) -> None:
+        self.server = target.server
+        self.context = target.context
+        self.namespace = target.namespace
+        self._tls = context
+        self._credentials = Credentials(target, conceal, self._use_key_pair)
+        self._client = _Client(target, context)
 
-    async def close(self) -> None: ...
+    async def close(self) -> None:
+        """Close it; once is enough."""
+        await self._client.close()
+
+    async def send(  # noqa: PLR0913 - a request has as many parts
+        self,
+        method: str,
+        path: str,
+        what: str,
+        *,
+        query: Mapping[str, Any] | None = None,
+        body: Any = None,
+        headers: Mapping[str, str] | None = None,
+        accept: Collection[int] = (),
+    ) -> Answer:
+        """Send a request and read its answer.
+
+        Args:
+            method: The HTTP method.
+            path: The path, its parts quoted.
+            what: What is asked, for errors.
+            query: Query parameters.
+            body: JSON.
+            headers: Further headers.
+            accept: Statuses that are an answer, too, and no failure.
+
+        Raises:
+            ProviderError: It failed, see `errors`.
+        """
+        async with self.open(
+            method, path, what, query=query, body=body, headers=headers, accept=accept
+        ) as response:
+            return Answer(response.status, response.headers, await response.read())
+
+    @asynccontextmanager
+    async def open(  # noqa: PLR0913 - a request has as many parts
+        self,
+        method: str,
+        path: str,
+        what: str,
+        *,
+        query: Mapping[str, Any] | None = None,
+        body: Any = None,
+        headers: Mapping[str, str] | None = None,
+        accept: Collection[int] = (),
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """Send a request; inside, the response can be read, and what fails then is translated, too."""
+        try:
+            response = await self._begin(method, path, query, body, headers)
+            try:
+                if response.status >= _FAILURE and response.status not in accept:
+                    status = read_status(await response.read())
+                    raise error_of_status(response.status, status, what, response.headers)
+                yield response
+            finally:
+                # Released where all of it was read, else the connection is closed.
+                if not response.closed:
+                    response.close()
+        except ProviderError:
+            raise  # some are OSErrors, too
+        except (aiohttp.ClientError, OSError) as error:
+            raise error_of_exception(error, what, self.server) from error
+
+    async def _begin(
+        self, method: str, path: str, query: Any, body: Any, headers: Mapping[str, str] | None
+    ) -> aiohttp.ClientResponse:
+        again = False
+        while True:
+            shown = await self._credentials.headers()
+            generation = self._credentials.generation
+            response: aiohttp.ClientResponse = await self._client.call_api(
+                path,
+                method,
+                query_params=list((query or {}).items()),
+                header_params={"Accept": "application/json", **(headers or {}), **shown},
+                body=body,
+                _preload_content=False,
+            )
+            if response.status != _UNAUTHORIZED or again:
+                return response
+            try:
+                renewed = await self._credentials.renew(generation)
+            except BaseException:
+                response.close()
+                raise
+            if not renewed:
+                return response
+            # Not back to the pool: it may be bound to the certificate that was refused.
+            response.close()
+            again = True
+
+    def _use_key_pair(self, pair: KeyPair) -> None:
+        if self._tls is not None:
+            _load(self._tls, pair, self.server)
 
 
-async def connect(config: KubernetesDeploymentConfig) -> Connection:
-    """Read the configuration and make the client; no request is sent. Call it in initialize()."""
-    ...
+class _Client(ApiClient):
+    """An ApiClient that reads no file, since its TLS context is made elsewhere."""
+
+    def __init__(self, target: Target, context: ssl.SSLContext | None) -> None:
+        configuration = Configuration(host=target.server)
+        # Not super(): that one makes a TLS context on the event loop.
+        self.configuration = configuration
+        self.client_side_validation = False
+        self.pool_threads = 1
+        self.cookie = ""
+        self.default_headers = {}
+        self.rest_client = _Rest(target, context)
+        self.user_agent = f"aioproviders/{importlib.metadata.version('aioproviders')}"
+
+
+class _Rest(RESTClientObject):
+    def __init__(self, target: Target, context: ssl.SSLContext | None) -> None:
+        self.server_hostname = target.server_name or ""
+        self.proxy = target.proxy or ""
+        self.proxy_headers = {}
+        self.pool_manager = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, ssl=True if context is None else context),
+            trust_env=target.proxy is None,
+            # An event of a watch is one line, and etcd takes objects of 1.5 MiB.
+            read_bufsize=2**21,
+        )
+
+
+async def connect(
+    config: KubernetesDeploymentConfig, conceal: Callable[[str], None] = lambda _: None
+) -> Connection:
+    """Read the configuration and make the client; no request is sent. Call it in ``initialize``.
+
+    Args:
+        config: The provider's.
+        conceal: Told of tokens and passwords; a provider's `conceal`.
+
+    Raises:
+        ConfigurationError: There is no configuration, it is broken, or has no such context.
+    """
+
+    def read() -> tuple[Target, ssl.SSLContext | None]:
+        target = find_target(config.kubeconfig_path, config.context)
+        return target, _tls_context(target) if target.server.startswith("https:") else None
+
+    target, context = await to_thread.run_sync(read)
+    return Connection(target, context, conceal)
+
+
+def _tls_context(target: Target) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cadata=target.ca.decode("ascii") if target.ca else None)
+    except (ssl.SSLError, UnicodeDecodeError, ValueError):
+        raise ConfigurationError(
+            f"{target.source}: 'certificate-authority' is no certificate in PEM"
+        ) from None
+    # Python 3.13 is strict about extensions that many clusters' authorities lack, and Go is not.
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    if not target.verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    if target.certificate is not None and target.key is not None:
+        _load(context, KeyPair(target.certificate, target.key), target.source)
+    return context
+
+
+def _load(context: ssl.SSLContext, pair: KeyPair, source: str) -> None:
+    """Give a context a client certificate, for connections from now on; it takes files only."""
+    with tempfile.TemporaryDirectory(prefix="aioproviders-") as folder:
+        certificate, key = Path(folder, "crt"), Path(folder, "key")
+        certificate.write_bytes(pair.certificate)
+        key.write_bytes(pair.key)
+        try:
+            context.load_cert_chain(certificate, key, password="")
+        except (ssl.SSLError, ValueError):
+            raise ConfigurationError(
+                f"{source}: the client certificate and its key don't fit together"
+            ) from None

@@ -1,17 +1,195 @@
-"""What the API server's and the client's failures are as errors of ours; the only place that translates them."""
+"""What failures of the API server and of the client are as errors of ours: the one place that says so."""
 
 from __future__ import annotations
 
-from aioproviders.errors import ConflictError, NotFoundError
+import json
+import re
+import ssl
+from collections.abc import Mapping
+from typing import Any
 
-__all__ = ["FieldConflictError", "GoneError"]
+import aiohttp
+
+from aioproviders.errors import (
+    AuthenticationError,
+    ConfigurationError,
+    ConflictError,
+    NotFoundError,
+    ProviderError,
+    ProviderTimeoutError,
+    ProviderUnavailableError,
+    RateLimitedError,
+    RequestError,
+)
+from aioproviders.redaction import describe
+
+__all__ = ["FieldConflictError", "GoneError", "error_of_exception", "error_of_status", "read_status"]
+
+_LONGEST = 1000
+_BAD_REQUEST, _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _CONFLICT, _GONE = 400, 401, 403, 404, 409, 410
+_INVALID, _TOO_MANY, _UNAVAILABLE, _SERVER_ERROR = 422, 429, 503, 500
+_REQUEST_TIMEOUT = 408
+# How the authorizers word a refusal; quotas, webhooks and namespaces that end answer 403, too.
+_NOT_ALLOWED = re.compile(r'User "[^"]*" cannot |is forbidden: User ')
+_MANAGER = re.compile(r'conflict with "([^"]*)"')
 
 
 class FieldConflictError(ConflictError):
-    """Fields belong to other managers; ``conflicts`` has (field, manager) pairs."""
+    """Fields belong to other managers.
+
+    Attributes:
+        conflicts: (field, manager) pairs: ``("spec.replicas", "kubectl-edit")``.
+    """
 
     conflicts: tuple[tuple[str, str], ...] = ()
 
 
 class GoneError(NotFoundError):
     """The resource version is too old (410): list anew."""
+
+
+def read_status(body: bytes | str) -> dict[str, Any]:
+    """Return the ``Status`` object that a failure answers with, or what stands for one.
+
+    Source: Kubernetes API conventions, "Response Status Kind".
+    """
+    text = body.decode(errors="replace") if isinstance(body, bytes) else body
+    try:
+        status = json.loads(text)
+    except ValueError:
+        status = None
+    return status if isinstance(status, dict) else {"message": text}
+
+
+def error_of_status(
+    code: int, status: Mapping[str, Any], what: str, headers: Mapping[str, str] | None = None
+) -> ProviderError:
+    """Return the error for an answer that is a failure.
+
+    Args:
+        code: HTTP status, 400 or more.
+        status: What the server said, see `read_status`.
+        what: What was asked: ``apply Deployment/web in shop``.
+        headers: The answer's.
+    """
+    said = _one_line(str(status.get("message") or "")) or f"answered {code}"
+    details = status.get("details") or {}
+    causes = [cause for cause in details.get("causes") or () if isinstance(cause, Mapping)]
+    if code == _CONFLICT and any(cause.get("reason") == "FieldManagerConflict" for cause in causes):
+        return _field_conflict(causes, what)
+    return _error(code, f"{what}: {said}", said, causes, what, _retry_after(details, headers or {}))
+
+
+def _error(  # noqa: PLR0911, PLR0913, PLR0917 - one table
+    code: int, message: str, said: str, causes: list[Any], what: str, retry_after: float | None
+) -> ProviderError:
+    if code == _UNAUTHORIZED:
+        return AuthenticationError(
+            f"{what}: the API server does not accept the credentials ({said})", status_code=code, sent=False
+        )
+    if code == _FORBIDDEN:
+        kind = AuthenticationError if _NOT_ALLOWED.search(said) else RequestError
+        return kind(message, status_code=code, sent=False, outage=False)
+    if code == _GONE:
+        return GoneError(message, status_code=code)
+    if code == _NOT_FOUND:
+        return NotFoundError(message, status_code=code)
+    if code == _CONFLICT:
+        return ConflictError(message, status_code=code, sent=False)
+    if code in (_BAD_REQUEST, _INVALID):
+        fields = "; ".join(
+            f"{cause.get('field')}: {cause.get('message')}" for cause in causes if cause.get("field")
+        )
+        return ConfigurationError(f"{what}: {_one_line(fields) or said}", status_code=code, sent=False)
+    if code == _TOO_MANY:
+        return RateLimitedError(message, status_code=code, sent=False, retry_after=retry_after)
+    refused = code in (_REQUEST_TIMEOUT, _UNAVAILABLE)
+    return RequestError(
+        message,
+        status_code=code,
+        sent=not refused,
+        retryable=refused or code >= _SERVER_ERROR,
+        retry_after=retry_after,
+    )
+
+
+def _field_conflict(causes: list[Any], what: str) -> FieldConflictError:
+    conflicts = []
+    for cause in causes:
+        manager = _MANAGER.search(str(cause.get("message")))
+        conflicts.append((str(cause.get("field")).lstrip("."), manager[1] if manager else "another manager"))
+    told = ", ".join(f"{field} is owned by {manager}" for field, manager in conflicts)
+    error = FieldConflictError(
+        f"{what}: {_one_line(told)}; leave it out, or take it over with force=True",
+        status_code=_CONFLICT,
+        sent=False,
+    )
+    error.conflicts = tuple(conflicts)
+    return error
+
+
+def _retry_after(details: Mapping[str, Any], headers: Mapping[str, str]) -> float | None:
+    # The API server sends whole seconds only.
+    value = str(headers.get("Retry-After") or details.get("retryAfterSeconds") or "").strip()
+    return float(value) if value.isdecimal() else None
+
+
+def _one_line(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= _LONGEST else line[:_LONGEST] + "…"
+
+
+def error_of_exception(  # noqa: PLR0911 - one table
+    exc: Exception, what: str, server: str
+) -> ProviderError:
+    """Return the error for a request that got no whole answer.
+
+    Args:
+        exc: What aiohttp or kubernetes_asyncio raised.
+        what: What was asked.
+        server: The API server's URL.
+    """
+    if isinstance(exc, ProviderError):
+        return exc
+    if isinstance(exc, aiohttp.ClientHttpProxyError):
+        return ProviderUnavailableError(f"{what}: the proxy answered {exc.status}", sent=False)
+    if isinstance(exc, (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError)):
+        return ConfigurationError(f"{server!r} is no URL of an API server", sent=False)
+    tls = _tls_error(exc)
+    if tls is not None:
+        return tls_failure(tls, what, server)
+    if isinstance(exc, aiohttp.ClientConnectorError):
+        reason = exc.os_error.strerror or str(exc.os_error)
+        return ProviderUnavailableError(f"{what}: can't connect to {server}: {reason}", sent=False)
+    if isinstance(exc, TimeoutError):
+        return ProviderTimeoutError(f"{what}: {server} did not answer in time")
+    if isinstance(exc, (aiohttp.ClientError, ConnectionError)):
+        return ProviderUnavailableError(f"{what}: {server} dropped the connection ({describe(exc)})")
+    return RequestError(f"{what}: {describe(exc)}", retryable=False)
+
+
+def tls_failure(tls: ssl.SSLError | ssl.CertificateError, what: str, server: str) -> ProviderError:
+    """Return the error for a TLS handshake that failed."""
+    reason = getattr(tls, "verify_message", "") or getattr(tls, "reason", "") or str(tls)
+    if isinstance(tls, ssl.SSLCertVerificationError):
+        return ConfigurationError(
+            f"{what}: the certificate of {server} can't be trusted: {_one_line(str(reason))}; "
+            "the kubeconfig's certificate-authority should be the one that signed it",
+            sent=False,
+        )
+    if "alert" in str(tls).lower():
+        return AuthenticationError(f"{what}: {server} refused the client certificate ({reason})", sent=False)
+    return ProviderUnavailableError(f"{what}: no TLS with {server}: {_one_line(str(reason))}", sent=False)
+
+
+def _tls_error(exc: BaseException | None) -> ssl.SSLError | None:
+    while exc is not None:
+        if isinstance(exc, ssl.SSLError):
+            return exc
+        if isinstance(exc, aiohttp.ClientConnectorCertificateError):
+            inner = exc.certificate_error
+            return inner if isinstance(inner, ssl.SSLError) else None
+        if isinstance(exc, aiohttp.ClientConnectorError) and isinstance(exc.os_error, ssl.SSLError):
+            return exc.os_error
+        exc = exc.__cause__
+    return None

@@ -1,15 +1,43 @@
-"""What was deployed, kept in the cluster: a Secret for each release."""
+"""What was deployed, kept in the cluster: a Secret for each release, with the objects that it applied.
+
+A rollback applies them again as the same field manager, so that it does not fight the next deploy.
+"""
 
 from __future__ import annotations
 
+import base64
+import binascii
+import gzip
+import json
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
 
 from aioproviders.deployment.kubernetes.api import Api
-from aioproviders.deployment.kubernetes.objects import Ref
+from aioproviders.deployment.kubernetes.objects import (
+    CHANGE_CAUSE,
+    HEALTHY,
+    MANAGER,
+    RELEASE,
+    VERSION,
+    Object,
+    Ref,
+    annotations_of,
+    labels_of,
+)
 from aioproviders.deployment.kubernetes.plan import Plan
+from aioproviders.deployment.kubernetes.side_by_side import side_by_side
+from aioproviders.errors import NotFoundError, RequestError
 
 __all__ = ["StoredRelease", "list_releases", "mark_healthy", "read_release", "trim_releases", "write_release"]
+
+_OF = "aioproviders.dev/deployment"
+_CREATED, _DEPLOYED = "aioproviders.dev/created-at", "aioproviders.dev/deployed-at"
+_IMAGES, _OBJECTS = "aioproviders.dev/images", "aioproviders.dev/objects"
+_KEY = "release"
+_LONG_AGO = datetime.fromtimestamp(0, UTC)
 
 
 @dataclass(frozen=True)
@@ -17,11 +45,11 @@ class StoredRelease:
     """One stored release, without its objects' contents.
 
     Attributes:
-        release: Its hash, as in the workload's and its ReplicaSets' annotation `RELEASE`.
+        release: Its hash, as in the annotation `RELEASE` of the workload and its ReplicaSets.
         version: Its version.
         healthy: Whether it was marked healthy.
         created_at: When it was deployed first.
-        deployed_at: When it was deployed last; newest first is the order of releases.
+        deployed_at: When it was deployed last.
         change_cause: Why.
         images: Its workload's images.
         objects: What it applied.
@@ -38,25 +66,165 @@ class StoredRelease:
 
 
 async def list_releases(api: Api, workload: Ref) -> tuple[StoredRelease, ...]:
-    """Return the stored releases of a workload, the one deployed last first."""
-    ...
+    """Return the stored releases of a workload, the one deployed last first; one request."""
+    labels = f"app.kubernetes.io/managed-by={MANAGER},{_OF}={workload.name}"
+    listed = await api.list("v1", "Secret", workload.namespace, labels=labels, metadata_only=True)
+    releases = [_stored(item) for item in listed["items"]]
+    return tuple(sorted(releases, key=lambda release: release.deployed_at, reverse=True))
 
 
 async def read_release(api: Api, workload: Ref, release: str) -> Plan:
-    """Return a stored release as a plan to apply again; NotFoundError where it is not kept."""
-    ...
+    """Return a stored release as a plan, to apply it again.
+
+    Raises:
+        NotFoundError: It is not kept.
+        RequestError: What is stored can't be read.
+    """
+    ref = _ref(workload, release)
+    try:
+        secret = await api.get(ref)
+    except NotFoundError as error:
+        raise NotFoundError(f"the release {release} of {workload} is not kept any more") from error
+    try:
+        packed = base64.b64decode(secret["data"][_KEY])
+        content = json.loads(gzip.decompress(packed))
+        return Plan(
+            release,
+            content["version"],
+            content["change_cause"],
+            Ref(*content["workload"]),
+            tuple(content["objects"]),
+        )
+    except (KeyError, TypeError, ValueError, OSError, EOFError, binascii.Error) as error:
+        raise RequestError(f"{ref} in {ref.namespace} can't be read as a release", retryable=False) from error
 
 
-async def write_release(api: Api, plan: Plan) -> StoredRelease:
-    """Store a release, after it was applied and before it is waited for."""
-    ...
+async def write_release(api: Api, plan: Plan, earlier: Sequence[StoredRelease] = ()) -> StoredRelease:
+    """Store a release, after it was applied and before it is waited for.
+
+    The one that was deployed last already costs no request.
+
+    Args:
+        api: The API server.
+        plan: What was applied.
+        earlier: Of `list_releases`, before.
+    """
+    if earlier and earlier[0].release == plan.release and earlier[0].change_cause == plan.change_cause:
+        return earlier[0]
+    now = datetime.now(UTC)
+    known = next((release for release in earlier if release.release == plan.release), None)
+    stored = StoredRelease(
+        release=plan.release,
+        version=plan.version,
+        healthy=known.healthy if known is not None else False,
+        created_at=known.created_at if known is not None else now,
+        deployed_at=now,
+        change_cause=plan.change_cause,
+        images=plan.images,
+        objects=plan.refs,
+    )
+    await api.apply(_secret(plan, stored))
+    return stored
 
 
 async def mark_healthy(api: Api, workload: Ref, release: str) -> None:
     """Note that all instances of a release were available."""
-    ...
+    await api.patch(_ref(workload, release), {"metadata": {"annotations": {HEALTHY: "true"}}})
 
 
-async def trim_releases(api: Api, workload: Ref, releases: tuple[StoredRelease, ...], keep: int, needed: frozenset[str]) -> tuple[StoredRelease, ...]:
-    """Delete all but the last `keep` releases, never those of `needed` (that live ReplicaSets name); returns the kept."""
-    ...
+async def trim_releases(
+    api: Api, workload: Ref, releases: Sequence[StoredRelease], keep: int, needed: Collection[str] = ()
+) -> tuple[StoredRelease, ...]:
+    """Delete all but the last releases; side by side.
+
+    Args:
+        api: The API server.
+        workload: The workload.
+        releases: Newest first, as of `list_releases`.
+        keep: So many stay; the last healthy one stays in any case.
+        needed: Hashes of others that stay, such as those that live ReplicaSets name.
+
+    Returns:
+        Those that stay, newest first.
+    """
+    last_healthy = next((release.release for release in releases if release.healthy), None)
+    kept = tuple(
+        release
+        for number, release in enumerate(releases)
+        if number < keep or release.release in needed or release.release == last_healthy
+    )
+    await side_by_side(
+        partial(api.delete, _ref(workload, release.release)) for release in releases if release not in kept
+    )
+    return kept
+
+
+def _ref(workload: Ref, release: str) -> Ref:
+    return Ref("v1", "Secret", workload.namespace, f"{workload.name}.release.{release}")
+
+
+def _secret(plan: Plan, stored: StoredRelease) -> Object:
+    content = {
+        "version": plan.version,
+        "change_cause": plan.change_cause,
+        "workload": list(plan.workload),
+        "objects": plan.objects,
+    }
+    packed = gzip.compress(json.dumps(content, separators=(",", ":"), ensure_ascii=False).encode(), mtime=0)
+    ref = _ref(plan.workload, plan.release)
+    annotations = {
+        VERSION: stored.version,
+        _CREATED: stored.created_at.isoformat(),
+        _DEPLOYED: stored.deployed_at.isoformat(),
+        _IMAGES: json.dumps(stored.images),
+        _OBJECTS: json.dumps(stored.objects),
+    }
+    if stored.change_cause:
+        annotations[CHANGE_CAUSE] = stored.change_cause
+    return {
+        "apiVersion": ref.api_version,
+        "kind": ref.kind,
+        "type": RELEASE,
+        "metadata": {
+            "name": ref.name,
+            "namespace": ref.namespace,
+            "labels": {
+                "app.kubernetes.io/managed-by": MANAGER,
+                _OF: plan.workload.name,
+                RELEASE: plan.release,
+            },
+            "annotations": annotations,
+        },
+        "data": {_KEY: base64.b64encode(packed).decode()},
+    }
+
+
+def _stored(secret: Object) -> StoredRelease:
+    notes = annotations_of(secret)
+    created = _time(notes.get(_CREATED))
+    return StoredRelease(
+        release=labels_of(secret).get(RELEASE, ""),
+        version=notes.get(VERSION, ""),
+        healthy=notes.get(HEALTHY) == "true",
+        created_at=created,
+        deployed_at=max(created, _time(notes.get(_DEPLOYED))),
+        change_cause=notes.get(CHANGE_CAUSE),
+        images=tuple(_listed(notes.get(_IMAGES))),
+        objects=tuple(Ref(*names) for names in _listed(notes.get(_OBJECTS))),
+    )
+
+
+def _time(text: str | None) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text or "")
+    except ValueError:
+        return _LONG_AGO
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _listed(text: str | None) -> list[Any]:
+    try:
+        found = json.loads(text or "[]")
+    except ValueError:
+        return []
+    return found if isinstance(found, list) else []

@@ -2,20 +2,77 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from functools import partial
 
 from aioproviders.deployment.kubernetes.api import Api
 from aioproviders.deployment.kubernetes.intent import StoredRelease
-from aioproviders.deployment.kubernetes.objects import Ref
+from aioproviders.deployment.kubernetes.objects import MANAGER, Object, Ref
 from aioproviders.deployment.kubernetes.plan import Plan
+from aioproviders.deployment.kubernetes.side_by_side import side_by_side
+from aioproviders.errors import ConfigurationError, ConflictError
 
-__all__ = ["prune"]
+__all__ = ["leftovers", "prune"]
+
+_NEVER = frozenset({"Namespace", "PersistentVolumeClaim", "PersistentVolume", "CustomResourceDefinition"})
+"""What holds data of others, or takes much more with it."""
+_BY_CONTENT = re.compile(r"-(env|settings)-[0-9a-f]{10}")
 
 
-async def prune(api: Api, plan: Plan, kept: Sequence[StoredRelease], dropped: Sequence[StoredRelease] = ()) -> tuple[Ref, ...]:
-    """Delete what is left over, after a success; returns what was deleted.
+def leftovers(
+    plan: Plan, kept: Sequence[StoredRelease], dropped: Sequence[StoredRelease] = ()
+) -> tuple[Ref, ...]:
+    """Return what earlier releases made and nothing needs any more; asks nobody.
 
-    Never a Namespace or a PersistentVolumeClaim; nothing that isn't ours any more; ConfigMaps and Secrets
-    named by their content only when no release of `kept` has them.
+    Args:
+        plan: The current release.
+        kept: The releases that can be gone back to.
+        dropped: Releases that are not kept any more.
+
+    Returns:
+        What to delete: never a Namespace, a volume or a definition; a ConfigMap or Secret that is named by
+        its content only when no kept release has it.
     """
-    ...
+    current = set(plan.refs)
+    needed = {ref for release in kept for ref in release.objects if _is_by_content(ref, plan)}
+    made = dict.fromkeys(ref for release in (*kept, *dropped) for ref in release.objects)
+    return tuple(ref for ref in made if ref not in current and ref not in needed and ref.kind not in _NEVER)
+
+
+async def prune(
+    api: Api, plan: Plan, kept: Sequence[StoredRelease], dropped: Sequence[StoredRelease] = ()
+) -> tuple[Ref, ...]:
+    """Delete what is left over, see `leftovers`; after a success. Side by side.
+
+    What is not ours any more, since somebody made it anew, stays.
+
+    Returns:
+        What was deleted.
+    """
+    deleted: list[Ref] = []
+
+    async def delete(ref: Ref) -> None:
+        try:
+            live = await api.find(ref)
+            if live is not None and _is_ours(live) and await api.delete(ref, uid=live["metadata"]["uid"]):
+                deleted.append(ref)
+        except (ConflictError, ConfigurationError):
+            return  # made anew in this moment; or its kind is gone, and it with it
+
+    await side_by_side(partial(delete, ref) for ref in leftovers(plan, kept, dropped))
+    return tuple(sorted(deleted))
+
+
+def _is_by_content(ref: Ref, plan: Plan) -> bool:
+    if ref.kind not in ("ConfigMap", "Secret"):
+        return False
+    rest = ref.name.removeprefix(plan.workload.name)
+    return rest != ref.name and _BY_CONTENT.fullmatch(rest) is not None
+
+
+def _is_ours(live: Object) -> bool:
+    return any(
+        entry.get("manager") == MANAGER and entry.get("operation") == "Apply"
+        for entry in live["metadata"].get("managedFields") or ()
+    )
