@@ -21,6 +21,27 @@ from aioproviders.deployment.rollouts import Rollouts
 from aioproviders.errors import NotFoundError, RequestError
 
 SECRET = "canary-5d1f-secret"
+FILE = f"""
+[providers.web]
+type = "deployment"
+driver = "double"
+version = "1.0.0"
+image = "web"
+replicas = 2
+ports = [{{ port = 8080 }}]
+labels = {{ "app.kubernetes.io/name" = "web" }}
+env = {{ MODE = "plain", TOKEN = {{ secret = "{SECRET}" }} }}
+
+[providers.strange]
+type = "deployment"
+driver = "plain"
+version = "1"
+
+[providers.settings]
+type = "configuration"
+driver = "environment"
+version = "1"
+"""
 DIAGNOSIS = Diagnosis(
     instance="web-2",
     container="app",

@@ -3,47 +3,10 @@
 import json
 import re
 import signal
-import subprocess
-import sys
 
-import deployment_double
 import pytest
-from cli_processes import PATIENCE, Terminal, environment
-from deployment_double import SECRET, Double, Plain
-
-from aioproviders import ProviderFactory
-
-FILE = f"""
-[providers.web]
-type = "deployment"
-driver = "double"
-version = "1.0.0"
-image = "web"
-replicas = 2
-ports = [{{ port = 8080 }}]
-labels = {{ "app.kubernetes.io/name" = "web" }}
-env = {{ MODE = "plain", TOKEN = {{ secret = "{SECRET}" }} }}
-
-[providers.strange]
-type = "deployment"
-driver = "plain"
-version = "1"
-
-[providers.settings]
-type = "configuration"
-driver = "environment"
-version = "1"
-"""
-
-
-@pytest.fixture
-def drivers(providers, monkeypatch):
-    """A file with deployments by drivers that are registered here."""
-    providers(FILE)
-    monkeypatch.setattr(ProviderFactory, "_drivers", dict(ProviderFactory._drivers))
-    monkeypatch.setattr(Double, "deployed", [])
-    ProviderFactory.register_provider("deployment", Double, driver="double")
-    ProviderFactory.register_provider("deployment", Plain, driver="plain")
+from cli_processes import PATIENCE, Terminal
+from deployment_double import SECRET, Double
 
 
 def test_a_deploy_tells_its_steps_and_its_result(drivers, run):
@@ -245,23 +208,6 @@ def test_a_strangers_driver_will_do(drivers, run):
     assert (failed.code, failed.err) == (1, "error: strange: stuck\n")
 
 
-@pytest.fixture
-def program(drivers, tmp_path):
-    """The command line with the drivers registered, as a script of its own."""
-    path = tmp_path / "program.py"
-    path.write_text(
-        "import sys\n"
-        f"sys.path.insert(0, {str(deployment_double.__file__.rpartition('/')[0])!r})\n"
-        "from deployment_double import Double, Plain\n"
-        "from aioproviders import ProviderFactory\n"
-        "from aioproviders.cli import main\n"
-        "ProviderFactory.register_provider('deployment', Double, driver='double')\n"
-        "ProviderFactory.register_provider('deployment', Plain, driver='plain')\n"
-        "sys.exit(main())\n"
-    )
-    return path
-
-
 @pytest.mark.parametrize(
     ("number", "word", "code"), [(signal.SIGINT, "interrupted", 130), (signal.SIGTERM, "terminated", 143)]
 )
@@ -274,13 +220,10 @@ def program(drivers, tmp_path):
     ],
 )
 def test_a_signal_does_what_the_config_says(  # noqa: PLR0917 - two axes
-    number, word, code, on_cancel, told, program, tmp_path
+    number, word, code, on_cancel, told, run_program
 ):
     """In mid-rollout Ctrl-C and SIGTERM tell what becomes of it, then where the deployment stands."""
-    process = subprocess.Popen(
-        [sys.executable, program, "deploy", "web", "--version", "2-slow", "--set", f"on_cancel={on_cancel}"],
-        cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+    process = run_program("deploy", "web", "--version", "2-slow", "--set", f"on_cancel={on_cancel}")
     assert process.stdout.readline() == "rolling out 2-slow\n"
     process.send_signal(number)
     out, err = process.communicate(timeout=PATIENCE)
@@ -290,7 +233,7 @@ def test_a_signal_does_what_the_config_says(  # noqa: PLR0917 - two axes
     assert re.match(f"{word}: {told}.*\nweb: not_found: never deployed\n$", err), err
 
 
-def test_on_a_terminal_there_is_a_line_an_instance(program, tmp_path, monkeypatch):
+def test_on_a_terminal_there_is_a_line_an_instance(program, tmp_path):
     """While it goes on, the instances are shown in place; in the end only the result stays."""
     screen = Terminal("deploy", "web", cwd=tmp_path, program=[program])
     try:
