@@ -1,0 +1,244 @@
+"""A deploy: apply, wait, and what becomes of it when it fails or its caller is cancelled."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from time import monotonic
+
+import anyio
+
+from aioproviders.calls import outside_calls
+from aioproviders.deployment.kubernetes.apply import Applied, apply_plan
+from aioproviders.deployment.kubernetes.intent import (
+    StoredRelease,
+    list_releases,
+    mark_healthy,
+    trim_releases,
+    write_release,
+)
+from aioproviders.deployment.kubernetes.objects import RELEASE, Object, annotations_of
+from aioproviders.deployment.kubernetes.plan import Plan
+from aioproviders.deployment.kubernetes.preflight import Preflight
+from aioproviders.deployment.kubernetes.prune import prune
+from aioproviders.deployment.kubernetes.rollback import go_back
+from aioproviders.deployment.kubernetes.rolling import (
+    Hands,
+    RolloutError,
+    describe_workload,
+    result_of,
+    roll_out,
+)
+from aioproviders.deployment.kubernetes.scene import Scene
+from aioproviders.deployment.kubernetes.waiting import counts_of, rollout_verdict, updates_by_itself
+from aioproviders.deployment.kubernetes.workloads import paused_by
+from aioproviders.deployment.models import DeploymentResult, DeploymentStatus
+from aioproviders.errors import (
+    ConflictError,
+    ProviderError,
+    UnsupportedCapabilityError,
+)
+
+__all__ = ["Deploying"]
+
+
+@dataclass(frozen=True)
+class _Undone:
+    """What undoing came to: what there is then and its version, or why it failed."""
+
+    scene: Scene | None = None
+    version: str = ""
+    error: str | None = None
+
+    def __str__(self) -> str:
+        if self.error is not None:
+            return f"and the rollback failed: {self.error}"
+        return f"{self.version} is back" if self.scene else "there is no healthy release to go back to"
+
+
+class Deploying:
+    """One deploy of a plan.
+
+    Args:
+        hands: What to work with.
+        plan: What to deploy.
+        preflight: What the provider has asked for already.
+    """
+
+    def __init__(self, hands: Hands, plan: Plan, preflight: Preflight) -> None:
+        self._hands, self._plan, self._preflight = hands, plan, preflight
+        self._started = monotonic()
+        self._begun = False
+        self._applied: Applied | None = None
+
+    async def run(self) -> DeploymentResult:
+        """Do it.
+
+        Raises:
+            ProviderError: Nothing was changed; or somebody else has taken over.
+        """
+        hands, plan = self._hands, self._plan
+        updates_by_itself(plan.workload_object)
+        if hands.config.on_cancel == "pause" and plan.workload.kind != "Deployment":
+            raise UnsupportedCapabilityError(
+                f"{plan.workload}: only Deployments can pause; on_cancel should be 'rollback' or 'leave'"
+            )
+        hands.rollouts.tell("started", DeploymentStatus.PROGRESSING, f"rolling out {plan.version}")
+        hands.logger.info("rollout.started", version=plan.version, release=plan.release)
+        try:
+            return await self._run()
+        except RolloutError as failure:
+            return await self._failed(failure)
+        except ProviderError as error:
+            hands.logger.error("rollout.failed", version=plan.version, error=error.message)  # noqa: TRY400 - expected
+            hands.rollouts.tell("finished", DeploymentStatus.FAILED, error.message)
+            raise
+        except anyio.get_cancelled_exc_class():
+            if self._begun:
+                await self._shielded(self._cancelled)
+            raise
+
+    async def _run(self) -> DeploymentResult:
+        hands, plan = self._hands, self._plan
+        if hands.config.preflight:
+            await self._preflight.check(hands.api, plan, prune=hands.config.prune)
+        earlier = await list_releases(hands.api, plan.workload)
+        self._begun = True
+        applied = self._applied = await apply_plan(hands.api, plan, force=hands.config.force)
+        if (manager := paused_by(applied.workload)) is not None:
+            raise ConflictError(
+                f"{plan.workload} was paused by {manager or 'somebody'}: what was applied is rolled out "
+                "when 'kubectl rollout resume' goes on"
+            )
+        workload, scene = applied.workload, None
+        stored = await write_release(hands.api, plan, earlier)
+        if applied.changed or rollout_verdict(workload, workload["metadata"]["generation"]).outcome != "done":
+            scene = await roll_out(hands, workload, hands.config.rollout_timeout_ms)
+            workload = scene.workload
+        await self._tidy(scene, stored, earlier)
+        return await self._succeeded(workload, scene, changed=applied.changed)
+
+    async def _succeeded(self, workload: Object, scene: Scene | None, *, changed: bool) -> DeploymentResult:
+        hands, plan, counts = self._hands, self._plan, counts_of(workload)
+        metadata = await describe_workload(hands, workload, scene, self._started)
+        zero = not counts.desired and workload["kind"] != "DaemonSet"
+        status = DeploymentStatus.SCALED_TO_ZERO if zero else DeploymentStatus.HEALTHY
+        message = f"{plan.version} is deployed" + ("" if changed else " already: unchanged")
+        hands.logger.info(
+            "rollout.completed",
+            version=plan.version,
+            revision=metadata.get("revision"),
+            changed=changed,
+            **counts.model_dump(),
+        )
+        hands.rollouts.tell("finished", status, message, replicas=counts)
+        return result_of(workload, status, message, metadata)
+
+    async def _tidy(
+        self, scene: Scene | None, stored: StoredRelease, earlier: Sequence[StoredRelease]
+    ) -> None:
+        """Note that the release is well, and delete what is left over of others; failing is no failure."""
+        hands, plan = self._hands, self._plan
+        try:
+            if not stored.healthy:
+                await mark_healthy(hands.api, plan.workload, plan.release)
+                stored = replace(stored, healthy=True)
+            if scene is None:
+                return
+            releases = [stored, *(item for item in earlier if item.release != plan.release)]
+            named = {annotations_of(item).get(RELEASE, "") for item in scene.replica_sets}
+            kept = await trim_releases(hands.api, plan.workload, releases, hands.config.history_limit, named)
+            if hands.config.prune:
+                dropped = [release for release in releases if release not in kept]
+                await prune(hands.api, plan, kept, dropped)
+        except ProviderError as error:
+            hands.logger.warning("rollout.not_tidied", version=plan.version, error=error.message)
+
+    async def _failed(self, failure: RolloutError) -> DeploymentResult:
+        hands, plan = self._hands, self._plan
+        told = failure.error.message
+        hands.logger.error(
+            "rollout.failed",
+            version=plan.version,
+            reason=failure.diagnosis.reason,
+            error=told,
+            **counts_of(failure.workload).model_dump(),
+        )
+        workload, status = failure.workload, DeploymentStatus.FAILED
+        scene: Scene | None = None
+        message = f"{plan.version} failed: {told}"
+        if hands.config.rollback_on_failure:
+            hands.rollouts.tell(
+                "rollback", DeploymentStatus.FAILED, message, replicas=counts_of(failure.workload)
+            )
+            undone = await self._shielded(self._go_back)
+            message += f"; {undone}"
+            if undone.scene is not None:
+                workload, scene, status = undone.scene.workload, undone.scene, DeploymentStatus.ROLLED_BACK
+                hands.logger.warning("rollout.rolled_back", version=undone.version, failed=plan.version)
+        metadata = await describe_workload(hands, workload, scene, self._started)
+        metadata["diagnosis"] = failure.diagnosis
+        hands.rollouts.tell("finished", status, message, replicas=counts_of(workload))
+        return result_of(workload, status, message, metadata, _reworded(failure.error, message))
+
+    async def _go_back(self) -> _Undone:
+        before = self._applied.before if self._applied else None
+        limit = self._hands.config.rollback_timeout_ms / 1000
+        try:
+            with anyio.fail_after(limit):
+                back = await go_back(self._hands, self._plan.workload, self._plan.release, before)
+        except RolloutError as failure:
+            return _Undone(error=failure.error.message)
+        except ProviderError as error:
+            return _Undone(error=error.message)
+        except TimeoutError:
+            return _Undone(error=f"it was not done within {limit:g} s")
+        return _Undone() if back is None else _Undone(*back)
+
+    async def _cancelled(self) -> _Undone:
+        hands, plan = self._hands, self._plan
+        outcome, undone, status = (
+            f"{plan.version} rolls out by itself",
+            _Undone(),
+            DeploymentStatus.PROGRESSING,
+        )
+        if hands.config.on_cancel == "pause":
+            outcome, status = await self._pause()
+        elif hands.config.on_cancel == "rollback":
+            undone = await self._go_back()
+            status = DeploymentStatus.ROLLED_BACK if undone.scene else DeploymentStatus.FAILED
+            outcome = str(undone)
+        hands.logger.warning("rollout.cancelled", version=plan.version, outcome=outcome)
+        hands.rollouts.tell("finished", status, f"the rollout of {plan.version} was cancelled: {outcome}")
+        return undone
+
+    async def _pause(self) -> tuple[str, DeploymentStatus]:
+        """Pause by an apply: the next one, which does not name the field, takes it away."""
+        hands, plan = self._hands, self._plan
+        spec = {**plan.workload_object["spec"], "paused": True}
+        if self._applied is not None and self._applied.autoscaler:
+            spec.pop("replicas", None)
+        try:
+            with anyio.fail_after(hands.config.rollback_timeout_ms / 1000):
+                await hands.patient.apply({**plan.workload_object, "spec": spec}, force=hands.config.force)
+        except (ProviderError, TimeoutError) as error:
+            return f"it could not be paused: {error}", DeploymentStatus.PROGRESSING
+        return "it is paused", DeploymentStatus.PAUSED
+
+    async def _shielded(self, undo: Callable[[], Awaitable[_Undone]]) -> _Undone:
+        undone = _Undone(error="it was not begun")
+
+        async def work() -> None:
+            nonlocal undone
+            # Outside the call: its deadline may be what has cancelled it.
+            with anyio.CancelScope(shield=True), outside_calls():
+                undone = await undo()
+
+        # In a task of its own: a shield keeps anyio's cancellation off, not `asyncio.Task.cancel()`.
+        async with anyio.create_task_group() as task_group:
+            task_group.start_soon(work)
+        return undone
+
+
+def _reworded(error: ProviderError, message: str) -> ProviderError:
+    return type(error)(message, outage=False, retryable=False)

@@ -1,0 +1,191 @@
+"""Going back to an earlier release: by what we have stored of it, or else by what the cluster keeps."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import replace
+from time import monotonic
+
+from aioproviders.deployment.kubernetes.api import Api
+from aioproviders.deployment.kubernetes.apply import apply_plan
+from aioproviders.deployment.kubernetes.history import history_of
+from aioproviders.deployment.kubernetes.intent import (
+    StoredRelease,
+    list_releases,
+    mark_healthy,
+    read_release,
+    write_release,
+)
+from aioproviders.deployment.kubernetes.objects import RELEASE, VERSION, Object, Ref, annotations_of
+from aioproviders.deployment.kubernetes.plan import Plan
+from aioproviders.deployment.kubernetes.rolling import (
+    Hands,
+    RolloutError,
+    describe_workload,
+    result_of,
+    roll_out,
+)
+from aioproviders.deployment.kubernetes.scene import Scene
+from aioproviders.deployment.kubernetes.status import tag_of
+from aioproviders.deployment.kubernetes.waiting import counts_of, rollout_verdict, updates_by_itself
+from aioproviders.deployment.kubernetes.workloads import (
+    Revision,
+    merge_patch,
+    paused_by,
+    revision_objects,
+    revisions_of,
+    unhashed,
+)
+from aioproviders.deployment.models import DeploymentResult, DeploymentStatus
+from aioproviders.deployment.releases import find_release
+from aioproviders.errors import ConflictError, NotFoundError
+
+__all__ = ["go_back", "keep_replicas", "roll_back"]
+
+
+async def roll_back(hands: Hands, ref: Ref, wanted: str) -> DeploymentResult:
+    """Go back to the release that `wanted` names, and wait until it is well.
+
+    Raises:
+        NotFoundError: There is no workload, or no such release.
+        ConflictError: Somebody has paused the workload.
+    """
+    started = monotonic()
+    workload = await hands.api.find(ref)
+    if workload is None:
+        raise NotFoundError(f"{ref} is not there: nothing to roll back")
+    updates_by_itself(workload)
+    kept = await revision_objects(hands.api, workload)
+    earlier = await list_releases(hands.api, ref)
+    entries = history_of(workload, kept, earlier)
+    release = find_release([entry[0] for entry in entries], wanted)
+    _, revision, stored = next(entry for entry in entries if entry[0] is release)
+    if manager := paused_by(workload):
+        raise ConflictError(
+            f"{ref} was paused by {manager}; 'kubectl rollout resume' it, or nothing would be rolled back"
+        )
+    if _is_same(workload, revision, stored) and paused_by(workload) is None:
+        metadata = await describe_workload(hands, workload, None, started)
+        message = f"{release.version} runs already: unchanged"
+        done = rollout_verdict(workload, workload["metadata"]["generation"]).outcome == "done"
+        status = DeploymentStatus.HEALTHY if done else DeploymentStatus.PROGRESSING
+        if done and not counts_of(workload).desired:
+            status = DeploymentStatus.SCALED_TO_ZERO
+        return result_of(workload, status, message, metadata)
+    hands.rollouts.tell("started", DeploymentStatus.PROGRESSING, f"rolling back to {release.version}")
+    hands.logger.info("rollout.started", version=release.version, revision=release.revision, rollback=True)
+    workload = await _restore(hands, hands.api, workload, stored or revision, earlier)
+    try:
+        scene = await roll_out(hands, workload, hands.config.rollout_timeout_ms)
+    except RolloutError as failure:
+        hands.logger.warning("rollout.failed", version=release.version, reason=failure.diagnosis.reason)
+        metadata = await describe_workload(hands, failure.workload, None, started)
+        metadata["diagnosis"] = failure.diagnosis
+        message = f"the rollback to {release.version} failed: {failure.error.message}"
+        hands.rollouts.tell(
+            "finished", DeploymentStatus.FAILED, message, replicas=counts_of(failure.workload)
+        )
+        return result_of(ref, DeploymentStatus.FAILED, message, metadata, failure.error)
+    if stored is not None and not stored.healthy:
+        await mark_healthy(hands.api, ref, stored.release)
+    metadata = await describe_workload(hands, scene.workload, scene, started)
+    counts = counts_of(scene.workload)
+    status = DeploymentStatus.HEALTHY if counts.desired else DeploymentStatus.SCALED_TO_ZERO
+    message = f"rolled back to {release.version}"
+    hands.logger.info("rollout.completed", version=release.version, revision=metadata.get("revision"))
+    hands.rollouts.tell("finished", status, message, replicas=counts)
+    return result_of(ref, status, message, metadata)
+
+
+async def go_back(hands: Hands, ref: Ref, failed: str, before: Object | None) -> tuple[Scene, str] | None:
+    """Undo a rollout: restore the last release that was healthy, and wait until it is.
+
+    To be called where nothing cancels it; bounded by ``rollback_timeout_ms``.
+
+    Args:
+        hands: What to work with.
+        ref: The workload.
+        failed: Hash of the release that is undone.
+        before: The workload as it was before, where that is known.
+
+    Returns:
+        What there is then, and the version restored; None where there was nothing to go back to.
+
+    Raises:
+        RolloutError: The release that was restored isn't well either.
+        ProviderError: It could not be restored.
+    """
+    api = hands.patient
+    earlier = await list_releases(api, ref)
+    own = annotations_of(before).get(RELEASE) if before else None
+    healthy = [release for release in earlier if release.healthy and release.release != failed]
+    target: StoredRelease | Revision | None
+    target = next((release for release in healthy if release.release == own), None)
+    if target is None and before is not None and own is None:
+        target = await _foreign(api, before)
+    target = target or next(iter(healthy), None)
+    if target is None:
+        return None
+    now = await api.get(ref)
+    number = before["spec"].get("replicas") if before else None
+    if number is not None:
+        now = {**now, "spec": {**now["spec"], "replicas": number}}
+    workload = await _restore(hands, api, now, target, earlier)
+    scene = await roll_out(hands, workload, hands.config.rollback_timeout_ms, api=api)
+    version = target.version if isinstance(target, StoredRelease) else _version(target)
+    return scene, version
+
+
+def keep_replicas(plan: Plan, workload: Object) -> Plan:
+    """Return the plan with as many replicas as `workload` has, where the plan says how many."""
+    number = workload["spec"].get("replicas")
+
+    def kept(obj: Object) -> Object:
+        if Ref.of(obj) != plan.workload or "replicas" not in obj.get("spec", {}) or number is None:
+            return obj
+        return {**obj, "spec": {**obj["spec"], "replicas": number}}
+
+    return replace(plan, objects=tuple(map(kept, plan.objects)))
+
+
+async def _restore(
+    hands: Hands,
+    api: Api,
+    workload: Object,
+    target: StoredRelease | Revision,
+    earlier: Sequence[StoredRelease],
+) -> Object:
+    ref = Ref.of(workload)
+    if isinstance(target, StoredRelease):
+        plan = await read_release(api, ref, target.release)
+        applied = await apply_plan(api, keep_replicas(plan, workload), force=hands.config.force)
+        await write_release(api, plan, earlier)
+        return applied.workload
+    # Made by somebody else before us: there is no intent, just the pods' template.
+    notes = {RELEASE: None, VERSION: target.annotations.get(VERSION)}
+    template = merge_patch(unhashed(workload["spec"]["template"]), target.template)
+    return await api.patch(ref, {"metadata": {"annotations": notes}, "spec": {"template": template}})
+
+
+async def _foreign(api: Api, before: Object) -> Revision | None:
+    """Return the revision of a workload as somebody else had made it, if it was well."""
+    if rollout_verdict(before, before["metadata"]["generation"]).outcome != "done":
+        return None
+    template = unhashed(before["spec"]["template"])
+    for revision in revisions_of(before, await revision_objects(api, before)):
+        if revision.template == template:
+            return revision
+    return None
+
+
+def _is_same(workload: Object, revision: Revision, stored: StoredRelease | None) -> bool:
+    if stored is not None and annotations_of(workload).get(RELEASE) != stored.release:
+        # Another release may have the same template; but it is another Service, or ConfigMap.
+        return False
+    return bool(revision.template == unhashed(copy.deepcopy(workload["spec"]["template"])))
+
+
+def _version(revision: Revision) -> str:
+    tag = tag_of(revision.images[0]) if revision.images else None
+    return revision.annotations.get(VERSION) or tag or "what ran before"

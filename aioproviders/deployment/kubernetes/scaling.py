@@ -1,0 +1,73 @@
+"""Changing the number of replicas, and nothing else."""
+
+from __future__ import annotations
+
+from time import monotonic
+
+from aioproviders.deployment.kubernetes.apply import find_autoscaler
+from aioproviders.deployment.kubernetes.objects import Ref
+from aioproviders.deployment.kubernetes.rolling import (
+    Hands,
+    RolloutError,
+    describe_workload,
+    result_of,
+    roll_out,
+)
+from aioproviders.deployment.kubernetes.status import version_of
+from aioproviders.deployment.kubernetes.waiting import counts_of, scale_verdict
+from aioproviders.deployment.models import DeploymentResult, DeploymentStatus
+from aioproviders.errors import ConfigurationError, ConflictError, NotFoundError, UnsupportedCapabilityError
+
+__all__ = ["scale_to"]
+
+
+async def scale_to(hands: Hands, ref: Ref, replicas: int) -> DeploymentResult:
+    """Change the number of replicas by the scale subresource, and wait until there are as many.
+
+    Raises:
+        ConfigurationError: It is negative.
+        ConflictError: The number belongs to an autoscaler.
+        NotFoundError: There is no workload.
+        UnsupportedCapabilityError: The number of its pods is that of the nodes.
+    """
+    if replicas < 0:
+        raise ConfigurationError(f"replicas should be 0 or more, not {replicas}")
+    if ref.kind == "DaemonSet":
+        raise UnsupportedCapabilityError(f"{ref} has one pod for each node that fits: it can't be scaled")
+    started = monotonic()
+    workload = await hands.api.find(ref)
+    if workload is None:
+        raise NotFoundError(f"{ref} is not there: nothing to scale")
+    scaler = await find_autoscaler(hands.api, ref)
+    if scaler is not None:
+        raise ConflictError(
+            f"the number of replicas of {ref} belongs to HorizontalPodAutoscaler/{scaler}: change its "
+            "minReplicas and maxReplicas instead"
+        )
+    version = version_of(workload)
+    hands.rollouts.tell("started", DeploymentStatus.PROGRESSING, f"scaling to {replicas}", version=version)
+    await hands.api.patch(ref, {"spec": {"replicas": replicas}}, subresource="scale")
+    # The scale does not tell the generation that it has made.
+    workload = await hands.api.get(ref)
+    try:
+        scene = await roll_out(hands, workload, hands.config.rollout_timeout_ms, decide=scale_verdict)
+    except RolloutError as failure:
+        return await _failed(hands, ref, replicas, failure, started)
+    counts = counts_of(scene.workload)
+    status = DeploymentStatus.HEALTHY if replicas else DeploymentStatus.SCALED_TO_ZERO
+    message = f"scaled to {replicas}"
+    metadata = await describe_workload(hands, scene.workload, scene, started)
+    hands.logger.info("rollout.completed", version=version, **counts.model_dump())
+    hands.rollouts.tell("finished", status, message, version=version, replicas=counts)
+    return result_of(ref, status, message, metadata)
+
+
+async def _failed(
+    hands: Hands, ref: Ref, replicas: int, failure: RolloutError, started: float
+) -> DeploymentResult:
+    message = f"scaling to {replicas} failed: {failure.error.message}"
+    hands.logger.error("rollout.failed", reason=failure.diagnosis.reason, error=message)
+    metadata = await describe_workload(hands, failure.workload, None, started)
+    metadata["diagnosis"] = failure.diagnosis
+    hands.rollouts.tell("finished", DeploymentStatus.FAILED, message, replicas=counts_of(failure.workload))
+    return result_of(ref, DeploymentStatus.FAILED, message, metadata, failure.error)

@@ -1,0 +1,182 @@
+"""A workload with its ReplicaSets and pods, as the cluster has them now: what a wait looks at."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from time import monotonic
+
+import anyio
+
+from aioproviders.deployment.kubernetes.api import Api
+from aioproviders.deployment.kubernetes.objects import RELEASE, Object, Ref, annotations_of
+from aioproviders.deployment.kubernetes.pods import UNSCHEDULABLE_GRACE, Trouble, is_unschedulable
+from aioproviders.deployment.kubernetes.waiting import Verdict, failure_of
+from aioproviders.deployment.kubernetes.watching import Mirror
+from aioproviders.deployment.kubernetes.workloads import new_pods, new_replica_set, paused_by, selector_of
+from aioproviders.errors import ConflictError, NotFoundError, ProviderError
+
+__all__ = ["Decision", "Scene", "TakenOverError"]
+
+Decision = Callable[[Object, int], Verdict]
+
+
+class TakenOverError(ConflictError):
+    """Somebody else has changed the workload meanwhile: what becomes of it is up to them."""
+
+
+class Scene:
+    """What there is to see of one workload's rollout.
+
+    Args:
+        api: The API server.
+        workload: The workload, as the request returned it that began the rollout.
+        manages_pause: Whether it was we who left it unpaused, so that a pause is somebody else's.
+
+    Attributes:
+        trouble: Of a rollout that has failed, the pod that shows why.
+    """
+
+    def __init__(self, api: Api, workload: Object) -> None:
+        metadata, labels = workload["metadata"], selector_of(workload)
+        self._name, namespace = metadata["name"], metadata["namespace"]
+        self._first = workload
+        self._last = workload
+        self._deployment = workload["kind"] == "Deployment"
+        self._workloads = Mirror(
+            api,
+            workload["apiVersion"],
+            workload["kind"],
+            namespace,
+            fields=f"metadata.name={self._name}",
+            known=workload,
+        )
+        self._replica_sets = Mirror(api, "apps/v1", "ReplicaSet", namespace, labels=labels)
+        self._pods = Mirror(api, "v1", "Pod", namespace, labels=labels)
+        self._unschedulable: dict[str, float] = {}
+        self._changed = anyio.Event()
+        self._error: ProviderError | None = None
+        self.trouble: Trouble | None = None
+
+    @property
+    def workload(self) -> Object:
+        """The workload as it is now, or was at last."""
+        self._last = self._workloads.objects.get(self._name, self._last)
+        return self._last
+
+    @property
+    def replica_sets(self) -> list[Object]:
+        """The ReplicaSets that match; none where the workload has none."""
+        return list(self._replica_sets.objects.values())
+
+    @property
+    def pods(self) -> list[Object]:
+        """All pods that match."""
+        return list(self._pods.objects.values())
+
+    @property
+    def replica_set(self) -> Object | None:
+        """The ReplicaSet of the new release."""
+        return new_replica_set(self.workload, self.replica_sets) if self._deployment else None
+
+    @property
+    def new_pods(self) -> list[Object]:
+        """The pods of the new release."""
+        return new_pods(self.workload, self.replica_set, self.pods)
+
+    async def until_decided(self, decide: Decision, tell: Callable[[Scene, str], None]) -> Verdict:
+        """Look on until the rollout is over.
+
+        Args:
+            decide: Looks at the workload, and the generation that is waited for.
+            tell: Called after each change, with what is waited for.
+
+        Raises:
+            TakenOverError: Somebody else has taken over.
+            NotFoundError: The workload was deleted.
+            ProviderError: The cluster doesn't let us look.
+        """
+        verdict: Verdict | None = None
+        failure: ProviderError | None = None
+        async with anyio.create_task_group() as task_group:
+            mirrors = [self._workloads, self._pods, *([self._replica_sets] if self._deployment else [])]
+            for mirror in mirrors:
+                task_group.start_soon(self._follow, mirror)
+            try:
+                verdict = await self._decided(decide, tell)
+            except ProviderError as error:
+                failure = error  # out of here, or it would come in a group
+            task_group.cancel_scope.cancel()
+        if failure is not None:
+            raise failure
+        assert verdict is not None  # noqa: S101 - there is one where there is no failure
+        return verdict
+
+    async def _decided(self, decide: Decision, tell: Callable[[Scene, str], None]) -> Verdict:
+        while True:
+            changed = self._changed
+            if self._error is not None:
+                raise self._error
+            self._refuse_others()
+            verdict = decide(self.workload, self._first["metadata"].get("generation", 0))
+            tell(self, verdict.message)
+            if verdict.outcome == "waiting":
+                verdict = self._failure() or verdict
+            if verdict.outcome != "waiting":
+                return verdict
+            with anyio.move_on_after(self._until_unschedulable_is_doomed()):
+                await changed.wait()
+
+    async def _follow(self, mirror: Mirror) -> None:
+        try:
+            async for _ in mirror.changes():
+                self._changed.set()
+                self._changed = anyio.Event()
+        except ProviderError as error:
+            self._error = error
+            self._changed.set()
+
+    def _refuse_others(self) -> None:
+        ref, first = Ref.of(self._first), self._first["metadata"]
+        now = self._workloads.objects.get(self._name)
+        if now is None or now["metadata"].get("deletionTimestamp"):
+            raise NotFoundError(f"{ref} was deleted by somebody else meanwhile")
+        if now["metadata"]["uid"] != first["uid"]:
+            raise TakenOverError(f"{ref} was deleted and made anew by somebody else meanwhile")
+        ours, theirs = annotations_of(self._first).get(RELEASE), annotations_of(now).get(RELEASE)
+        if ours != theirs:
+            raise TakenOverError(f"{ref} was taken over meanwhile: somebody else deployed another release")
+        manager = paused_by(now)
+        if manager and not paused_by(self._first):
+            raise TakenOverError(f"{ref} was paused by {manager} meanwhile; 'kubectl rollout resume' goes on")
+
+    def _failure(self) -> Verdict | None:
+        deployment = self._deployment
+        if not self._pods.synced or (deployment and not self._replica_sets.synced):
+            return None
+        workload, replica_set = self.workload, self.replica_set
+        if (workload.get("status") or {}).get("observedGeneration", 0) < workload["metadata"]["generation"]:
+            return None
+        if deployment and replica_set is None:
+            return None
+        # A StatefulSet waits for each pod before it makes the next.
+        wanted = replica_set["spec"].get("replicas", 1) if replica_set is not None else 1
+        now = monotonic()
+        pods = self.new_pods
+        waiting = {pod["metadata"]["name"] for pod in pods if is_unschedulable(pod)}
+        self._unschedulable = {name: self._unschedulable.get(name, now) for name in waiting}
+        failure = failure_of(
+            pods,
+            wanted=wanted,
+            replica_set=replica_set,
+            unschedulable_for={name: now - since for name, since in self._unschedulable.items()},
+        )
+        if failure is None:
+            return None
+        verdict, self.trouble = failure
+        return verdict
+
+    def _until_unschedulable_is_doomed(self) -> float:
+        now = monotonic()
+        left = [since + UNSCHEDULABLE_GRACE - now for since in self._unschedulable.values()]
+        return min((time for time in left if time > 0), default=math.inf)
