@@ -1,0 +1,78 @@
+"""Becomes the program of a replica: ``python -IS launcher.py``, a script of the standard library alone.
+
+It reads one JSON document from standard input, arranges what can only be arranged from within the new
+process, and replaces itself by the program. What keeps it from that is written to the descriptor
+``report``, which otherwise is just closed.
+"""
+
+import ctypes
+import fcntl
+import json
+import os
+import resource
+import signal
+import sys
+
+_FIRST = 3
+"""The first descriptor that is handed over, by sd_listen_fds(3)."""
+_ASIDE = 200
+_PR_SET_PDEATHSIG = 1  # prctl(2)
+
+
+def main():
+    plan = json.load(sys.stdin)
+    # Out of the way of the numbers to come.
+    report = fcntl.fcntl(plan["report"], fcntl.F_DUPFD_CLOEXEC, _ASIDE)
+    try:
+        become(plan)
+    except (OSError, ValueError) as error:
+        # A program that is not there and a folder that is not read alike.
+        where = plan["argv"][0] if error.__class__ is FileNotFoundError else ""
+        text = f"{getattr(error, 'strerror', None) or error}"
+        os.write(report, f"{where}: {text}".removeprefix(": ").encode()[:4000])
+    return 127
+
+
+def become(plan):
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != plan["parent"]:
+        return  # it has gone already
+    env, descriptors = plan["env"], plan["descriptors"]
+    aside = [fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, _ASIDE) for number in descriptors]
+    for index, number in enumerate(aside):
+        os.dup2(number, _FIRST + index)
+    os.closerange(_FIRST + len(aside), _ASIDE)
+    if aside:
+        env["LISTEN_FDS"] = str(len(aside))
+        env["LISTEN_PID"] = str(os.getpid())
+        env["LISTEN_FDNAMES"] = ":".join(plan["names"])
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    if plan["directory"]:
+        try:
+            os.chdir(plan["directory"])
+        except OSError as error:
+            raise ValueError(f"working_directory {plan['directory']}: {error.strerror}") from None
+    # The interpreter ignores some; an ignored one would stay so in the program.
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+        if signal.getsignal(number) is not signal.SIG_DFL:
+            signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    if plan["open_files"]:
+        limit(resource.RLIMIT_NOFILE, plan["open_files"])
+    if plan["memory"]:
+        limit(resource.RLIMIT_AS, plan["memory"])
+    os.execvpe(plan["argv"][0], plan["argv"], env)
+
+
+def limit(what, most):
+    _, hard = resource.getrlimit(what)
+    if hard != resource.RLIM_INFINITY:
+        most = min(most, hard)
+    resource.setrlimit(what, (most, most))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

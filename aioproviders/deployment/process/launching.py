@@ -1,0 +1,137 @@
+"""Starting the process of one replica."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import anyio
+from anyio.abc import Process
+
+from aioproviders.deployment.config import Probe
+from aioproviders.deployment.process.config import ProcessLimits
+from aioproviders.deployment.process.sockets import ReplicaSockets
+from aioproviders.errors import ConfigurationError
+
+__all__ = ["Launch", "start"]
+
+_LAUNCHER = Path(__file__).with_name("launcher.py")
+_MIB = 1024 * 1024
+_LONGEST_REPORT = 4096
+
+
+@dataclass(frozen=True)
+class Launch:
+    """What to start.
+
+    Attributes:
+        name: The replica's name.
+        version: The release's version.
+        revision: The release's revision.
+        argv: Program and arguments.
+        env: The whole of its environment, but for what its sockets add.
+        directory: Where it runs; None for here.
+        limits: What it may use.
+        readiness: Whether it can serve.
+        liveness: Whether it should be ended.
+        startup: Keeps the other two waiting.
+        stop_timeout: Seconds from SIGTERM to SIGKILL.
+    """
+
+    name: str
+    version: str
+    revision: int
+    argv: tuple[str, ...]
+    env: Mapping[str, str] = field(default_factory=dict)
+    directory: Path | None = None
+    limits: ProcessLimits = field(default_factory=ProcessLimits)
+    readiness: Probe | None = None
+    liveness: Probe | None = None
+    startup: Probe | None = None
+    stop_timeout: float = 30.0
+
+    @property
+    def http_probe_port(self) -> str | None:
+        """Name or number of the port that HTTP probes ask, the first such; None where none does."""
+        for probe in (self.readiness, self.liveness, self.startup):
+            if probe is not None and probe.kind == "http":
+                return "" if probe.port is None else str(probe.port)
+        return None
+
+
+async def start(launch: Launch, sockets: ReplicaSockets, notify_socket: str | None = None) -> Process:
+    """Start it, in a session and process group of its own.
+
+    It ends with the thread that runs the event loop, as the kernel tells it of that thread's end
+    (prctl(2), ``PR_SET_PDEATHSIG``).
+
+    Returns:
+        The process; standard output and standard error are pipes.
+
+    Raises:
+        ConfigurationError: It can't be started; says why.
+    """
+    told, report = os.pipe()
+    try:
+        try:
+            process = await _open(launch, sockets, notify_socket, report)
+        finally:
+            os.close(report)
+        try:
+            await anyio.wait_readable(told)
+            problem = os.read(told, _LONGEST_REPORT).decode(errors="replace")
+            if problem:
+                raise ConfigurationError(f"can't be started: {problem}")
+        except BaseException:
+            with anyio.CancelScope(shield=True):
+                process.kill()
+                await process.aclose()
+            raise
+    finally:
+        os.close(told)
+    return process
+
+
+async def _open(launch: Launch, sockets: ReplicaSockets, notify_socket: str | None, report: int) -> Process:
+    descriptors = [item.fileno() for _, item in sockets.handed]
+    env = {**sockets.env, **launch.env}
+    if notify_socket is not None:
+        env["NOTIFY_SOCKET"] = notify_socket
+    plan = {
+        "argv": launch.argv,
+        "env": env,
+        "directory": None if launch.directory is None else os.fspath(launch.directory),
+        "descriptors": descriptors,
+        "names": [name for name, _ in sockets.handed],
+        "memory": launch.limits.memory_mib and launch.limits.memory_mib * _MIB,
+        "open_files": launch.limits.open_files,
+        "parent": os.getpid(),
+        "report": report,
+    }
+    process = await anyio.open_process(
+        [sys.executable, "-IS", os.fspath(_LAUNCHER)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        # Its own has nothing of ours, and nothing of the replica's, whose variables may be secret.
+        env={"LC_ALL": "C.UTF-8"},
+        start_new_session=True,
+        pass_fds=(*descriptors, report),
+    )
+    try:
+        assert process.stdin is not None  # noqa: S101 - it is a pipe
+        await process.stdin.send(json.dumps(plan).encode())
+        await process.stdin.aclose()
+    except BaseException as error:
+        with anyio.CancelScope(shield=True):
+            process.kill()
+            await process.aclose()
+        if isinstance(error, anyio.BrokenResourceError):
+            raise ConfigurationError("can't be started: its launcher ended at once") from error
+        raise
+    return process

@@ -1,0 +1,120 @@
+"""Asking one replica whether it is well."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+import anyio
+
+from aioproviders.deployment.config import Probe
+from aioproviders.deployment.process.launching import Launch
+from aioproviders.deployment.process.sockets import Address
+
+__all__ = ["ask", "keep_asking"]
+
+_LONGEST_HEAD = 4096
+_LONGEST_OUTPUT = 64 * 1024
+_WELL = range(200, 400)
+
+
+async def keep_asking(
+    probe: Probe, question: Callable[[], Awaitable[str | None]], tell: Callable[[str | None], None]
+) -> None:
+    """Ask again and again, until cancelled.
+
+    Args:
+        probe: How often, and how many answers in a row make a difference.
+        question: Asks once; returns why it is not well, None if it is.
+        tell: Called when that has changed, by the thresholds: with None for well, else with why not.
+    """
+    await anyio.sleep(probe.initial_delay_ms / 1000)
+    well: bool | None = None
+    successes = failures = 0
+    while True:
+        problem = await question()
+        if problem is None:
+            successes, failures = successes + 1, 0
+            if successes >= probe.success_threshold and well is not True:
+                well = True
+                tell(None)
+        else:
+            successes, failures = 0, failures + 1
+            if failures >= probe.failure_threshold and well is not False:
+                well = False
+                tell(problem)
+        await anyio.sleep(probe.period_ms / 1000)
+
+
+async def ask(probe: Probe, launch: Launch, address: Address | None) -> str | None:
+    """Ask once, by HTTP, TCP or a command; return why it is not well, None if it is."""
+    timeout = probe.timeout_ms / 1000
+    what = (
+        " ".join(probe.command) if probe.kind == "exec" else f"{address[0]}:{address[1]}" if address else ""
+    )
+    try:
+        with anyio.fail_after(timeout):
+            if probe.kind == "exec":
+                return await _run(probe, launch)
+            assert address is not None  # noqa: S101 - these kinds have one
+            if probe.kind == "tcp":
+                await (await anyio.connect_tcp(*address)).aclose()
+                return None
+            return await _get(probe.path, address)
+    except TimeoutError:
+        return f"{what}: no answer within {timeout:g} s"
+    except OSError as error:
+        return f"{what}: {error.strerror or error}"
+
+
+async def _get(path: str, address: tuple[str, int]) -> str | None:
+    host, port = address
+    where = f"GET http://{host}:{port}{path}"
+    stream = await anyio.connect_tcp(host, port)
+    try:
+        request = f"GET {path} HTTP/1.1\r\nHost: {host}:{port}\r\nConnection: close\r\nAccept: */*\r\n\r\n"
+        await stream.send(request.encode())
+        head = b""
+        while b"\r\n" not in head and len(head) < _LONGEST_HEAD:
+            head += await stream.receive()
+    except (anyio.EndOfStream, anyio.BrokenResourceError):
+        return f"{where}: the connection was closed without an answer"
+    finally:
+        await anyio.aclose_forcefully(stream)
+    version, _, rest = head.partition(b"\r\n")[0].partition(b" ")
+    status = rest[:3]
+    if not version.startswith(b"HTTP/") or not status.isdigit():
+        return f"{where}: the answer is no HTTP"
+    return None if int(status) in _WELL else f"{where}: status {int(status)}"
+
+
+async def _run(probe: Probe, launch: Launch) -> str | None:
+    name = probe.command[0]
+    process = await anyio.open_process(
+        probe.command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        cwd=launch.directory,
+        env=dict(launch.env),
+        start_new_session=True,
+    )
+    output = b""
+    try:
+        assert process.stdout is not None  # noqa: S101 - it is a pipe
+        async for chunk in process.stdout:
+            output = (output + chunk)[-_LONGEST_OUTPUT:]
+        code = await process.wait()
+    finally:
+        with anyio.CancelScope(shield=True):
+            if process.returncode is None:
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+            await process.aclose()
+    if code == 0:
+        return None
+    last = output.decode(errors="replace").strip().rpartition("\n")[2]
+    return f"{name}: exit code {code}" + (f": {last}" if last else "")
