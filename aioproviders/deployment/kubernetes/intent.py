@@ -34,7 +34,7 @@ from aioproviders.errors import NotFoundError, RequestError
 __all__ = ["StoredRelease", "list_releases", "mark_healthy", "read_release", "trim_releases", "write_release"]
 
 _OF = "aioproviders.dev/deployment"
-_CREATED, _DEPLOYED = "aioproviders.dev/created-at", "aioproviders.dev/deployed-at"
+_DEPLOYED = "aioproviders.dev/deployed-at"
 _IMAGES, _OBJECTS = "aioproviders.dev/images", "aioproviders.dev/objects"
 _KEY = "release"
 _LONG_AGO = datetime.fromtimestamp(0, UTC)
@@ -102,29 +102,16 @@ async def read_release(api: Api, workload: Ref, release: str) -> Plan:
 async def write_release(api: Api, plan: Plan, earlier: Sequence[StoredRelease] = ()) -> StoredRelease:
     """Store a release, after it was applied and before it is waited for.
 
-    The one that was deployed last already costs no request.
+    One that was deployed before is then the latest, and as healthy as it was.
 
     Args:
         api: The API server.
         plan: What was applied.
-        earlier: Of `list_releases`, before.
+        earlier: Of `list_releases`, where that is known: the latest one again then costs no request.
     """
     if earlier and earlier[0].release == plan.release and earlier[0].change_cause == plan.change_cause:
         return earlier[0]
-    now = datetime.now(UTC)
-    known = next((release for release in earlier if release.release == plan.release), None)
-    stored = StoredRelease(
-        release=plan.release,
-        version=plan.version,
-        healthy=known.healthy if known is not None else False,
-        created_at=known.created_at if known is not None else now,
-        deployed_at=now,
-        change_cause=plan.change_cause,
-        images=plan.images,
-        objects=plan.refs,
-    )
-    await api.apply(_secret(plan, stored))
-    return stored
+    return _stored(await api.apply(_secret(plan, datetime.now(UTC))))
 
 
 async def mark_healthy(api: Api, workload: Ref, release: str) -> None:
@@ -163,7 +150,7 @@ def _ref(workload: Ref, release: str) -> Ref:
     return Ref("v1", "Secret", workload.namespace, f"{workload.name}.release.{release}")
 
 
-def _secret(plan: Plan, stored: StoredRelease) -> Object:
+def _secret(plan: Plan, now: datetime) -> Object:
     content = {
         "version": plan.version,
         "change_cause": plan.change_cause,
@@ -173,14 +160,13 @@ def _secret(plan: Plan, stored: StoredRelease) -> Object:
     packed = gzip.compress(json.dumps(content, separators=(",", ":"), ensure_ascii=False).encode(), mtime=0)
     ref = _ref(plan.workload, plan.release)
     annotations = {
-        VERSION: stored.version,
-        _CREATED: stored.created_at.isoformat(),
-        _DEPLOYED: stored.deployed_at.isoformat(),
-        _IMAGES: json.dumps(stored.images),
-        _OBJECTS: json.dumps(stored.objects),
+        VERSION: plan.version,
+        _DEPLOYED: now.isoformat(),
+        _IMAGES: json.dumps(plan.images),
+        _OBJECTS: json.dumps(plan.refs),
     }
-    if stored.change_cause:
-        annotations[CHANGE_CAUSE] = stored.change_cause
+    if plan.change_cause:
+        annotations[CHANGE_CAUSE] = plan.change_cause
     return {
         "apiVersion": ref.api_version,
         "kind": ref.kind,
@@ -201,7 +187,7 @@ def _secret(plan: Plan, stored: StoredRelease) -> Object:
 
 def _stored(secret: Object) -> StoredRelease:
     notes = annotations_of(secret)
-    created = _time(notes.get(_CREATED))
+    created = _time(secret["metadata"].get("creationTimestamp"))
     return StoredRelease(
         release=labels_of(secret).get(RELEASE, ""),
         version=notes.get(VERSION, ""),

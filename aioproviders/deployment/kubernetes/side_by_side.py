@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
 import anyio
@@ -10,7 +10,7 @@ import anyio
 __all__ = ["side_by_side"]
 
 
-async def side_by_side(jobs: Iterable[Callable[[], Awaitable[Any]]]) -> None:
+async def side_by_side(jobs: Iterable[Callable[[], Coroutine[Any, Any, Any]]]) -> None:
     """Run all jobs and wait for them; the first that fails ends the others.
 
     Raises:
