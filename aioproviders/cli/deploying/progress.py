@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -23,7 +23,7 @@ __all__ = ["shown_rollout"]
 
 _CLOSING_MS = 1_000
 """How long the last steps may take to be told after the result has come."""
-_GONE = {"stopped", "terminated", "gone", "removed"}
+_GONE = {"phase": "stopped", "ready": False, "reason": None}
 
 
 class _View(Protocol):
@@ -32,6 +32,9 @@ class _View(Protocol):
 
     def note(self, text: str) -> None:
         """Show a line of the command's own."""
+
+    def begin(self, instances: Iterable[Instance]) -> None:
+        """Take in the instances that there are already."""
 
 
 async def shown_rollout(
@@ -72,6 +75,7 @@ async def _followed(
     view: _View,
 ) -> DeploymentResult | None:
     begun, ended = anyio.Event(), anyio.Event()
+    instances = _Instances(provider, view)
 
     async def follow() -> None:
         try:
@@ -79,6 +83,7 @@ async def _followed(
                 async for event in events:
                     begun.set()
                     view.tell(event)
+                    await instances.look(event)
         except ProviderError:
             # A driver that can't tell, or a connection that was lost: the result says how it went.
             pass
@@ -123,6 +128,47 @@ _CONSEQUENCES = {
 }
 
 
+class _Instances:
+    """Tells of instances where the driver's events don't: by looking at them after each step.
+
+    Args:
+        provider: Whose they are.
+        view: Is told.
+    """
+
+    def __init__(self, provider: DeploymentProvider[Any], view: _View) -> None:
+        self._provider, self._view = provider, view
+        self._known: dict[str, Instance] | None = None
+        self._told_by_driver = False
+
+    async def look(self, event: RolloutEvent) -> None:
+        """Tell what has changed about them by the time of `event`."""
+        self._told_by_driver = self._told_by_driver or event.kind == "instance"
+        if self._told_by_driver:
+            return
+        state = await self._provider.get_status()
+        now = {each.name: each for each in state.get("instances") or () if isinstance(each, Instance)}
+        if self._known is None:
+            self._view.begin(now.values())
+        else:
+            gone = [each.model_copy(update=_GONE) for name, each in self._known.items() if name not in now]
+            changed = [each for name, each in now.items() if _said(self._known.get(name)) != _said(each)]
+            for each in (*gone, *changed):
+                told = event.model_copy(
+                    update={"kind": "instance", "message": f"{each.name} is {_said(each)}", "instance": each}
+                )
+                self._view.tell(told)
+        self._known = now
+
+
+def _said(instance: Instance | None) -> str:
+    if instance is None:
+        return ""
+    version = f" ({instance.version})" if instance.version else ""
+    reason = f": {instance.reason}" if instance.reason else ""
+    return f"{instance.phase}{version}{reason}"
+
+
 class _Plain:
     """A line a step.
 
@@ -136,7 +182,12 @@ class _Plain:
         self._silent = silent
 
     def tell(self, event: RolloutEvent) -> None:
+        if self._silent:
+            return
         write(f"{event_line(event, self._redactor)}\n")
+
+    def begin(self, instances: Iterable[Instance]) -> None:
+        """They are no news."""
 
     def note(self, text: str) -> None:
         sys.stderr.write(f"{text}\n")
@@ -178,10 +229,14 @@ class _Board:
         if event.replicas != Replicas():
             self._replicas = event.replicas
         if event.instance is not None:
-            if event.instance.phase in _GONE:
+            if event.instance.phase == _GONE["phase"]:
                 self._instances.pop(event.instance.name, None)
             else:
                 self._instances[event.instance.name] = event.instance
+        self.redraw()
+
+    def begin(self, instances: Iterable[Instance]) -> None:
+        self._instances = {each.name: each for each in instances}
         self.redraw()
 
     def note(self, text: str) -> None:
