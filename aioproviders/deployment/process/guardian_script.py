@@ -9,7 +9,8 @@ import sys
 from contextlib import suppress
 
 
-def main():
+def main() -> None:
+    """Take groups into care until standard input ends, then kill those that are left."""
     groups = set()
     for line in sys.stdin:
         with suppress(ValueError):

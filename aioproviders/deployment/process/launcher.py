@@ -13,13 +13,18 @@ import resource
 import signal
 import sys
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # typing takes as long to load as all the rest
+    from typing import Any
+
 _FIRST = 3
 """The first descriptor that is handed over, by sd_listen_fds(3)."""
 _ASIDE = 200
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
-def main():
+def main() -> int:
+    """Read the plan and become the program; returns where that failed."""
     plan = json.load(sys.stdin)
     # Out of the way of the numbers to come.
     report = fcntl.fcntl(plan["report"], fcntl.F_DUPFD_CLOEXEC, _ASIDE)
@@ -33,7 +38,8 @@ def main():
     return 127
 
 
-def become(plan):
+def become(plan: "dict[str, Any]") -> None:
+    """Arrange all that the plan says, and replace this process by the program."""
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != plan["parent"]:
@@ -55,19 +61,24 @@ def become(plan):
             os.chdir(plan["directory"])
         except OSError as error:
             raise ValueError(f"working_directory {plan['directory']}: {error.strerror}") from None
-    # The interpreter ignores some; an ignored one would stay so in the program.
-    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
-        if signal.getsignal(number) is not signal.SIG_DFL:
-            signal.signal(number, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    reset_signals()
     if plan["open_files"]:
         limit(resource.RLIMIT_NOFILE, plan["open_files"])
     if plan["memory"]:
         limit(resource.RLIMIT_AS, plan["memory"])
-    os.execvpe(plan["argv"][0], plan["argv"], env)
+    os.execvpe(plan["argv"][0], plan["argv"], env)  # noqa: S606 - that is what it is for
 
 
-def limit(what, most):
+def reset_signals() -> None:
+    """Undo what this interpreter and whoever started it have done: an ignored signal would stay ignored."""
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+        if signal.getsignal(number) is not signal.SIG_DFL:
+            signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+def limit(what: int, most: int) -> None:
+    """Set a resource limit, as far as that may be raised."""
     _, hard = resource.getrlimit(what)
     if hard != resource.RLIM_INFINITY:
         most = min(most, hard)

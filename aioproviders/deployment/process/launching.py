@@ -56,12 +56,10 @@ class Launch:
     stop_timeout: float = 30.0
 
     @property
-    def http_probe_port(self) -> str | None:
-        """Name or number of the port that HTTP probes ask, the first such; None where none does."""
-        for probe in (self.readiness, self.liveness, self.startup):
-            if probe is not None and probe.kind == "http":
-                return "" if probe.port is None else str(probe.port)
-        return None
+    def http_probe(self) -> Probe | None:
+        """The first of its probes that asks by HTTP; None where none does."""
+        probes = (self.readiness, self.liveness, self.startup)
+        return next((probe for probe in probes if probe is not None and probe.kind == "http"), None)
 
 
 async def start(launch: Launch, sockets: ReplicaSockets, notify_socket: str | None = None) -> Process:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 from collections import deque
@@ -137,7 +138,7 @@ class ReplicaOutput:
         self._file = None
         paths = [self._path, *(_rotated(self._path, number) for number in range(1, self._backups + 1))]
         paths[-1].unlink(missing_ok=True)
-        for newer, older in reversed(list(zip(paths, paths[1:], strict=False))):
+        for newer, older in reversed(list(itertools.pairwise(paths))):
             if newer.exists():
                 newer.rename(older)
         self._open()

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Self
 
-from aioproviders.deployment.config import Port
+from aioproviders.deployment.config import Port, Probe
 from aioproviders.errors import ConfigurationError, ConflictError
 
 __all__ = ["ReplicaSockets", "Sockets"]
@@ -26,15 +26,21 @@ class ReplicaSockets:
 
     Attributes:
         handed: Names and sockets in the order in which the replica gets them, from descriptor 3 on.
+        ports: The ports of the deployment.
         env: The variables that tell it of them: ``PORT``, ``PORT_<NAME>``.
         addresses: Where it alone is reached, by port name: of its own ports, or of its probe socket.
         own: Those sockets that are its alone, and are closed with it.
     """
 
     handed: list[tuple[str, socket.socket]] = field(default_factory=list)
+    ports: tuple[Port, ...] = ()
     env: dict[str, str] = field(default_factory=dict)
     addresses: dict[str, Address] = field(default_factory=dict)
     own: list[socket.socket] = field(default_factory=list)
+
+    def address_of(self, port: str | int | None) -> Address | None:
+        """Return where a probe reaches this replica alone, by a port's name or number; None is the first."""
+        return self.addresses.get(_name_of(port, self.ports))
 
     def close(self) -> None:
         """Close those that are this replica's alone."""
@@ -82,14 +88,14 @@ class Sockets:
             raise
         return cls(host, ports, mode, shared)
 
-    def for_replica(self, http_probe_port: str | None = None) -> ReplicaSockets:
+    def for_replica(self, http_probe: Probe | None = None) -> ReplicaSockets:
         """Return what to hand to one replica.
 
         Args:
-            http_probe_port: Name or number of the port that its HTTP probes ask. Where replicas share
-                it the replica gets one more socket, ``<port>.probe``, which is its alone.
+            http_probe: Its HTTP probe, if it has one. Where replicas share the port that it asks, the
+                replica gets one more socket, ``<port>.probe``, which is its alone.
         """
-        sockets = ReplicaSockets()
+        sockets = ReplicaSockets(ports=self.ports)
         try:
             for port in self.ports:
                 number = port.port
@@ -102,10 +108,11 @@ class Sockets:
                     sockets.handed.append((port.name, self._shared[port.name]))
                 sockets.env[f"PORT_{port.name.upper().replace('-', '_')}"] = str(number)
                 sockets.env.setdefault("PORT", str(number))
-            if http_probe_port is not None and http_probe_port not in sockets.addresses:
+            name = None if http_probe is None else _name_of(http_probe.port, self.ports)
+            if name is not None and name not in sockets.addresses:
                 listener = _bound(_LOOPBACK, 0, "inherit")
-                sockets._add_own(f"{http_probe_port}.probe", listener)  # noqa: SLF001 - likewise
-                sockets.addresses[http_probe_port] = listener.getsockname()[:2]
+                sockets._add_own(f"{name}.probe", listener)  # noqa: SLF001 - likewise
+                sockets.addresses[name] = listener.getsockname()[:2]
         except BaseException:
             sockets.close()
             raise
@@ -115,6 +122,13 @@ class Sockets:
         """Close what the replicas shared; those that run keep theirs open."""
         for item in self._shared.values():
             item.close()
+
+
+def _name_of(port: str | int | None, ports: Sequence[Port]) -> str:
+    for known in ports:
+        if port in (None, known.name, known.port):
+            return known.name
+    return str(port)
 
 
 def _bound(host: str, port: int, mode: Mode) -> socket.socket:
