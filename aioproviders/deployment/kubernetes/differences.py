@@ -16,7 +16,11 @@ from aioproviders.redaction import MASK
 __all__ = ["diff_plan", "differences"]
 
 _BOOKKEEPING = ("managedFields", "resourceVersion", "generation", "uid", "creationTimestamp", "selfLink")
-_NOTES = ("kubectl.kubernetes.io/last-applied-configuration", RELEASE)
+_NOTES = (
+    "kubectl.kubernetes.io/last-applied-configuration",
+    "deployment.kubernetes.io/revision",  # the controller's, who may just be about to write it
+    RELEASE,
+)
 _SECRET_PARTS = ("data", "stringData")
 _MISSING: Any = object()
 

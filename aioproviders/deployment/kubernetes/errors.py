@@ -31,6 +31,8 @@ _INVALID, _TOO_MANY, _UNAVAILABLE, _SERVER_ERROR = 422, 429, 503, 500
 _REQUEST_TIMEOUT = 408
 # How the authorizers word a refusal; quotas, webhooks and namespaces that end answer 403, too.
 _NOT_ALLOWED = re.compile(r'User "[^"]*" cannot |is forbidden: User ')
+# Server-side apply answers 500 to a field or type that a kind does not have (structured-merge-diff).
+_NOT_OF_THE_KIND = re.compile(r"failed to create typed patch object \([^)]*\): (.*)")
 _MANAGER = re.compile(r'conflict with "([^"]*)"')
 
 
@@ -83,6 +85,9 @@ def error_of_status(
 def _error(  # noqa: PLR0911, PLR0913, PLR0917 - one table
     code: int, message: str, said: str, causes: list[Any], what: str, retry_after: float | None
 ) -> ProviderError:
+    unfit = _NOT_OF_THE_KIND.search(said)
+    if unfit is not None:
+        return ConfigurationError(f"{what}: {unfit[1].lstrip('.')}", status_code=_BAD_REQUEST, sent=False)
     if code == _UNAUTHORIZED:
         return AuthenticationError(
             f"{what}: the API server does not accept the credentials ({said})", status_code=code, sent=False

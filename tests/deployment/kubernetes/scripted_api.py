@@ -50,9 +50,7 @@ class ScriptedApi:
     async def _answer(self, request):
         text = await request.text()
         body = json.loads(text) if text else None
-        self.seen.append(
-            Seen(request.method, request.path, dict(request.query), dict(request.headers), body)
-        )
+        self.seen.append(Seen(request.method, request.path, dict(request.query), dict(request.headers), body))
         answers = self.script.get(f"{request.method} {request.path}")
         if not answers:
             return web.json_response({"kind": "Status", "message": "not scripted", "code": 404}, status=404)

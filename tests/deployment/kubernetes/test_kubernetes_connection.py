@@ -5,6 +5,7 @@ import os
 import ssl
 import sys
 import tempfile
+from pathlib import Path
 
 import anyio
 import pytest
@@ -100,7 +101,7 @@ async def test_an_unknown_context_names_those_there_are(write):
 async def test_without_any_configuration_it_says_what_to_set():
     """Neither a kubeconfig nor a pod: the error names the place looked at."""
     message = await refusal()
-    assert os.path.join(".kube", "config") in message
+    assert str(Path(".kube", "config")) in message
     assert "kubeconfig_path" in message
 
 
@@ -267,7 +268,12 @@ async def test_requests_side_by_side_share_a_run_of_the_plugin(write, tmp_path):
     ("command", "args", "kind", "said"),
     [
         ("no-such-plugin", [], ConfigurationError, "can't be run: No such file or directory; pip install it"),
-        (sys.executable, ["-c", "import sys; sys.exit('log in first')"], AuthenticationError, "ended with 1: log in first"),
+        (
+            sys.executable,
+            ["-c", "import sys; sys.exit('log in first')"],
+            AuthenticationError,
+            "ended with 1: log in first",
+        ),
         (sys.executable, ["-c", "print('s3cret')"], AuthenticationError, "printed no ExecCredential"),
     ],
 )

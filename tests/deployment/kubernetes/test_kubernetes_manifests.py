@@ -98,7 +98,9 @@ async def test_the_workload_is_told_its_release(plan_of):
 
 async def test_values_are_what_json_has(plan_of):
     """A date stays text, and so do keys that look like numbers."""
-    text = "{apiVersion: v1, kind: ConfigMap, metadata: {name: c}, data: {since: 2024-01-01, 8080: 'x', on: y}}"
+    text = (
+        "{apiVersion: v1, kind: ConfigMap, metadata: {name: c}, data: {since: 2024-01-01, 8080: 'x', on: y}}"
+    )
     plan = await plan_of({"a.yaml": DEPLOYMENT, "b.yaml": text})
     assert plan.objects[0]["data"] == {"since": "2024-01-01", "8080": "x", "true": "y"}
 
@@ -152,10 +154,16 @@ async def test_other_workloads(plan_of, kind):
         ("{apiVersion: v1, kind: Service, metadata: {}}", "Service has no 'metadata.name'"),
         ("{apiVersion: v1, kind: List, items: [1]}", "document 1 (line 1), item 1: should be an object"),
         ("# nothing", "nothing is in"),
-        (f"{SERVICE}\n---\n{SERVICE}", "m.yaml, document 2 (line 3): Service/web stands in the manifests twice"),
+        (
+            f"{SERVICE}\n---\n{SERVICE}",
+            "m.yaml, document 2 (line 3): Service/web stands in the manifests twice",
+        ),
         ("!!python/object:os.system {}", "m.yaml:1:1: could not determine a constructor"),
         ("{apiVersion: v1, kind: Gadget, metadata: {name: g}}", "no kind 'Gadget' in 'v1'"),
-        (SERVICE.replace("name: web", "name: web, namespace: other"), "is for namespace 'other', and the config says 'shop'"),
+        (
+            SERVICE.replace("name: web", "name: web, namespace: other"),
+            "is for namespace 'other', and the config says 'shop'",
+        ),
     ],
 )
 async def test_a_broken_manifest_is_told_in_a_line(refusal, text, said):
