@@ -1,0 +1,150 @@
+"""The process driver: a command as processes of this machine."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from typing import Any
+
+import anyio
+
+from aioproviders.deployment import DeploymentProvider
+from aioproviders.deployment.config import DeploymentConfig
+from aioproviders.deployment.models import (
+    Change,
+    DeploymentResult,
+    DeploymentState,
+    DeploymentStatus,
+    LogLine,
+    Release,
+    RolloutEvent,
+)
+from aioproviders.deployment.process.config import ProcessDeploymentConfig
+from aioproviders.deployment.process.journal import Journal
+from aioproviders.deployment.process.logs import read_logs
+from aioproviders.deployment.process.supervisor import Supervisor, past_config, state_of_past
+from aioproviders.deployment.process.templates import changes_between, completed
+from aioproviders.errors import ProviderError
+from aioproviders.health import HealthStatus
+from aioproviders.redaction import secrets_in
+
+__all__ = ["ProcessDeploymentProvider"]
+
+
+class ProcessDeploymentProvider(DeploymentProvider[ProcessDeploymentConfig]):
+    """Runs a command as so many processes of this machine, and updates them without losing a request.
+
+    The first `deploy`, `scale` or `rollback` makes it the deployment's supervisor, whose processes end
+    with it; so it needs an owner: ``async with`` or a registry. Where another provider, of this or of
+    another process, is the supervisor already, it is asked instead.
+    """
+
+    def __init__(self, config: ProcessDeploymentConfig) -> None:
+        super().__init__(config)
+        self._supervisor: Supervisor | None = None
+        self._opening = anyio.Lock()
+
+    async def initialize(self) -> None:
+        """Do nothing: what it needs is opened when it is needed."""
+
+    async def cleanup(self) -> None:
+        """End all processes that are left."""
+        if self._supervisor is not None:
+            await self._supervisor.close()
+
+    async def health_check(self) -> Mapping[str, Any]:
+        """Healthy if all instances are available, degraded if some are; nothing deployed is healthy."""
+        state = await self._state()
+        status, replicas = state["status"], state["replicas"]
+        details = {
+            "deployed": status is not DeploymentStatus.NOT_FOUND,
+            "status": status.value,
+            "version": state["version"],
+            "replicas": replicas.model_dump(),
+        }
+        if status is DeploymentStatus.NOT_FOUND:
+            return {"status": HealthStatus.HEALTHY, "details": {"deployed": False}}
+        if replicas.available >= replicas.desired:
+            return {"status": HealthStatus.HEALTHY, "details": details}
+        missing = HealthStatus.DEGRADED if replicas.available else HealthStatus.UNHEALTHY
+        return {"status": missing, "error": state["message"], "details": details}
+
+    async def deploy(self, config: DeploymentConfig, *, dry_run: bool = False) -> DeploymentResult:
+        """See `DeploymentProvider.deploy`."""
+        whole = completed(config, self.config)
+        self.conceal(*secrets_in(whole))
+        return await (await self._acting()).deploy(whole, dry_run=dry_run)
+
+    async def scale(self, replicas: int) -> DeploymentResult:
+        """See `DeploymentProvider.scale`."""
+        return await (await self._acting()).scale(replicas)
+
+    async def rollback(self, version: str) -> DeploymentResult:
+        """See `DeploymentProvider.rollback`."""
+        return await (await self._acting()).rollback(version)
+
+    async def get_status(self) -> DeploymentState:
+        """See `DeploymentProvider.get_status`."""
+        return await self._state()
+
+    async def diff(self, config: DeploymentConfig) -> Sequence[Change]:
+        """See `DeploymentProvider.diff`."""
+        whole = completed(config, self.config)
+        running = self._running()
+        if running is not None:
+            return await running.diff(whole)
+        return changes_between(past_config(self.config, await self._past()), whole)
+
+    async def history(self) -> Sequence[Release]:
+        """See `DeploymentProvider.history`."""
+        running = self._running()
+        if running is not None:
+            return await running.history()
+        return (await self._past()).past.history(self.config.history_limit)
+
+    async def watch_rollout(self, *, wait: bool = False) -> AsyncGenerator[RolloutEvent, None]:
+        """See `DeploymentProvider.watch_rollout`."""
+        acting = await self._acting()
+        async for event in acting.watch_rollout(wait=wait):
+            yield event
+
+    async def logs(
+        self, *, instance: str | None = None, lines: int = 100, follow: bool = False
+    ) -> AsyncGenerator[LogLine, None]:
+        """See `DeploymentProvider.logs`."""
+        running = self._running()
+        if running is not None:
+            async for line in running.logs(instance=instance, lines=lines, follow=follow):
+                yield line
+        else:
+            for line in await read_logs(self.config.directory, instance, lines):
+                yield line
+
+    async def _state(self) -> DeploymentState:
+        running = self._running()
+        if running is not None:
+            return await running.get_status()
+        return state_of_past(self.config, await self._past())
+
+    def _running(self) -> Supervisor | None:
+        return self._supervisor
+
+    async def _past(self) -> Journal:
+        """Read the journal of a deployment that nobody runs."""
+        journal = Journal(self.config.directory)
+        await journal.load()
+        return journal
+
+    async def _acting(self) -> Supervisor:
+        """Return who acts: this provider, as the supervisor that it then is."""
+        async with self._opening:
+            if self._supervisor is None:
+                supervisor = await Supervisor.open(self.config, self.logger)
+                if supervisor is None:
+                    raise ProviderError("another one has it")
+                try:
+                    self.spawn(supervisor.run, name="supervisor")
+                except BaseException:
+                    await supervisor.close()
+                    raise
+                self._supervisor = supervisor
+            return self._supervisor

@@ -1,0 +1,514 @@
+"""The one who runs a deployment's processes: holds its lock and its journal, and rolls releases out."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import time
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import anyio
+from anyio import to_thread
+from anyio.abc import TaskGroup
+from pydantic import SecretStr
+
+from aioproviders.deployment.models import (
+    Change,
+    DeploymentMetadata,
+    DeploymentResult,
+    DeploymentState,
+    DeploymentStatus,
+    LogLine,
+    Release,
+    Replicas,
+    RolloutEvent,
+)
+from aioproviders.deployment.process.config import ProcessDeploymentConfig
+from aioproviders.deployment.process.controller import Controller, Target
+from aioproviders.deployment.process.guardian import Guardian
+from aioproviders.deployment.process.journal import Journal, ReleaseRecord, new_release
+from aioproviders.deployment.process.logs import LOGS, LogHub, read_logs
+from aioproviders.deployment.process.member import Member
+from aioproviders.deployment.process.output import ReplicaOutput
+from aioproviders.deployment.process.rollout import Rollout
+from aioproviders.deployment.process.sockets import Sockets
+from aioproviders.deployment.process.templates import Template, changes_between, same_processes
+from aioproviders.deployment.releases import find_release
+from aioproviders.deployment.rollouts import Rollouts
+from aioproviders.errors import ConfigurationError, NotFoundError, ProviderError
+from aioproviders.logs import ProviderLogger
+
+__all__ = ["Supervisor", "past_config", "state_of_past"]
+
+_LOCK = "supervisor.lock"
+
+
+class Supervisor:
+    """Runs one deployment; there is at most one on a machine for each, by a lock on its folder.
+
+    Args:
+        config: The provider's config.
+        lock: Descriptor of the lock, held.
+        journal: The journal, read.
+        logger: Logs the steps of rollouts.
+
+    Attributes:
+        rollouts: What is under way.
+    """
+
+    def __init__(
+        self, config: ProcessDeploymentConfig, lock: int, journal: Journal, logger: ProviderLogger
+    ) -> None:
+        self.rollouts = Rollouts()
+        self._config = config
+        self._lock: int | None = lock
+        self._journal = journal
+        self._logger = logger
+        self._guardian = Guardian()
+        self._logs = LogHub()
+        self._controller = Controller(self._make_member)
+        self._sockets: list[Sockets] = []
+        self._configs: dict[int, ProcessDeploymentConfig] = {}
+        self._rollout: Rollout | None = None
+        self._task_group: TaskGroup | None = None
+        self._running = anyio.Event()
+        self._processes: dict[str, int] = {}
+        self._groups_changed = anyio.Event()
+
+    @classmethod
+    async def open(cls, config: ProcessDeploymentConfig, logger: ProviderLogger) -> Supervisor | None:
+        """Become the supervisor; None where somebody else is.
+
+        What one before has left behind by crashing is ended.
+
+        Raises:
+            ConfigurationError: The folder can't be used.
+        """
+        directory = config.directory
+        lock = await to_thread.run_sync(_take_lock, directory)
+        if lock is None:
+            return None
+        try:
+            journal = Journal(directory)
+            past = await journal.load()
+            for pid, since in list(past.groups.items()):
+                if await to_thread.run_sync(_kill_group_of, pid, since):
+                    logger.warning("supervisor.killed_leftover", pid=pid)
+                await journal.ended(pid)
+        except BaseException:
+            os.close(lock)
+            raise
+        return cls(config, lock, journal, logger)
+
+    # Its life.
+
+    async def run(self) -> None:
+        """Run what there is to run until cancelled; then all processes are stopped, side by side."""
+        try:
+            await self._guardian.start()
+            async with anyio.create_task_group() as self._task_group:
+                self._task_group.start_soon(self._guardian.keep)
+                self._task_group.start_soon(self._controller.run)
+                self._task_group.start_soon(self._note_groups)
+                self._running.set()
+                await anyio.sleep_forever()
+        finally:
+            self._task_group = None
+            with anyio.CancelScope(shield=True):
+                await self.close()
+
+    async def close(self) -> None:
+        """End all that is left at once, and let the deployment go; more than once does no harm."""
+        self._controller.kill()
+        self._logs.close()
+        await self._guardian.stop()
+        for sockets in self._sockets:
+            sockets.close()
+        self._sockets.clear()
+        lock, self._lock = self._lock, None
+        if lock is not None:
+            os.close(lock)
+
+    async def _note_groups(self) -> None:
+        """Keep the journal's list of process groups up to date."""
+        noted: dict[str, int] = {}
+        while True:
+            changed = self._groups_changed
+            now = dict(self._processes)
+            for name, pid in noted.items():
+                if now.get(name) != pid:
+                    await self._journal.ended(pid)
+            for name, pid in now.items():
+                since = _start_time(pid)
+                if noted.get(name) != pid and since is not None:
+                    await self._journal.started(pid, since)
+            noted = now
+            await changed.wait()
+
+    def _on_process(self, name: str, pid: int | None) -> None:
+        if pid == self._processes.get(name):
+            return
+        if pid is None:
+            self._processes.pop(name, None)
+        else:
+            self._processes[name] = pid
+        self._groups_changed.set()
+        self._groups_changed = anyio.Event()
+
+    def _make_member(self, name: str, index: int, target: Target) -> Member:
+        if self._task_group is None:
+            raise RuntimeError("the supervisor does not run")
+        config = target.config
+        output = ReplicaOutput(config.directory / LOGS, name, config.log_max_bytes, config.log_backups)
+        self._task_group.start_soon(self._logs.take, output)
+        return Member(
+            name,
+            index,
+            target.revision,
+            config,
+            sockets=self._sockets_for(config),
+            guardian=self._guardian,
+            output=output,
+            on_change=self._controller.notify,
+            on_process=self._on_process,
+        )
+
+    def _sockets_for(self, config: ProcessDeploymentConfig) -> Sockets:
+        """Return the sockets of a release, bound at the first need.
+
+        Raises:
+            ConflictError: Another program listens there.
+            ConfigurationError: There is no such address here.
+        """
+        for sockets in self._sockets:
+            if (sockets.host, sockets.ports, sockets.mode) == (config.host, config.ports, config.sockets):
+                return sockets
+        bound = Sockets.bind(config.host, config.ports, config.sockets)
+        self._sockets.append(bound)
+        return bound
+
+    def _close_unused_sockets(self) -> None:
+        configs = [member.config for member in self._controller.members]
+        if self._controller.target is not None:
+            configs.append(self._controller.target.config)
+        used = [self._sockets_for(config) for config in configs]
+        for sockets in self._sockets:
+            if sockets not in used:
+                sockets.close()
+        self._sockets = [sockets for sockets in self._sockets if sockets in used]
+
+    # What it does.
+
+    async def deploy(self, config: ProcessDeploymentConfig, *, dry_run: bool = False) -> DeploymentResult:
+        """See `DeploymentProvider.deploy`."""
+        began = time.monotonic()
+        if dry_run:
+            changes = await self.diff(config)
+            told = f"{len(changes)} changes" if changes else "nothing would change"
+            return self._result(began, f"dry run: {told}", changes=changes)
+        what = f"rollout of {config.version}"
+        with self.rollouts.turn(what, config.version):
+            await self._supersede()
+            controller, past = self._controller, self._journal.past
+            target, current = controller.target, past.current_release
+            template = Template.of(config)
+            if target is not None:
+                same = same_processes(target.config, config)
+            else:
+                same = current is not None and current.template == template
+            revision = past.current if same and past.current is not None else past.next_revision
+            new = Target(revision, config)
+            self._configs[revision] = config
+            if target is not None and same and not controller.paused and target.replicas == new.replicas:
+                controller.aim(new)
+                if controller.settled:
+                    return self._result(began, f"version {config.version} runs already: unchanged")
+            self._sockets_for(config)
+            if same:
+                await self._journal.current(revision, replicas=new.replicas)
+            else:
+                record = new_release(revision, config.version, template, config.change_cause)
+                await self._journal.release(record, replicas=new.replicas)
+                await self._journal.forget(config.history_limit)
+            fallback = self._fallback(revision, target) if config.rollback_on_failure else None
+            return await self._roll_out(what, new, before=target, fallback=fallback)
+
+    async def scale(self, replicas: int) -> DeploymentResult:
+        """See `DeploymentProvider.scale`."""
+        began = time.monotonic()
+        if isinstance(replicas, bool) or replicas < 0:
+            raise ConfigurationError(f"replicas should be 0 or more, not {replicas!r}")
+        what = f"scaling to {replicas}"
+        with self.rollouts.turn(what):
+            await self._supersede()
+            before = self._controller.target
+            current = before or self._past_target()
+            if current is None:
+                raise NotFoundError("nothing is deployed that could be scaled")
+            target = current.scaled(replicas)
+            if before is not None and before.replicas == replicas and self._controller.settled:
+                return self._result(began, f"{replicas} instances run already: unchanged")
+            self._sockets_for(target.config)
+            await self._journal.current(target.revision, replicas=replicas)
+            return await self._roll_out(what, target, before=before, fallback=None)
+
+    async def rollback(self, version: str) -> DeploymentResult:
+        """See `DeploymentProvider.rollback`."""
+        began = time.monotonic()
+        what = f"rollback to {version}"
+        with self.rollouts.turn(what):
+            await self._supersede()
+            past, controller = self._journal.past, self._controller
+            if not past.releases:
+                raise NotFoundError("nothing is deployed, and nothing was")
+            found = past.releases[find_release(past.history(len(past.releases)), version).revision]
+            before = controller.target
+            base = before.config if before else self._config
+            replicas = before.replicas if before else (past.replicas or self._config.replicas)
+            config = self._config_of(found, base).model_copy(update={"replicas": replicas})
+            running = before is not None and same_processes(before.config, config)
+            if running and controller.settled:
+                return self._result(began, f"version {found.version} runs already: unchanged")
+            again = running or (before is None and found.revision == past.current)
+            revision = found.revision if again else past.next_revision
+            target = Target(revision, config)
+            self._configs[revision] = config
+            self._sockets_for(config)
+            if again:
+                await self._journal.current(revision, replicas=replicas)
+            else:
+                cause = f"rollback to {found.version} (revision {found.revision})"
+                record = new_release(revision, found.version, found.template, cause)
+                await self._journal.release(record, replicas=replicas)
+                await self._journal.forget(config.history_limit)
+            return await self._roll_out(what, target, before=before, fallback=None)
+
+    async def _roll_out(
+        self, what: str, target: Target, *, before: Target | None, fallback: Target | None
+    ) -> DeploymentResult:
+        """Begin a rollout, and wait for it."""
+        await self._running.wait()
+        if self._task_group is None:
+            raise ProviderError("the supervisor has ended", sent=False)
+        self._controller.renew()
+        rollout = self._rollout = Rollout(
+            what,
+            target,
+            before=before,
+            fallback=fallback,
+            controller=self._controller,
+            journal=self._journal,
+            tell=self.rollouts.tell,
+            logger=self._logger,
+        )
+        self._task_group.start_soon(self._see_through, rollout)
+        try:
+            await rollout.done.wait()
+        except anyio.get_cancelled_exc_class():
+            if target.config.on_cancel != "leave":
+                rollout.order(target.config.on_cancel)
+                # It keeps to rollback_timeout_ms.
+                with anyio.CancelScope(shield=True):
+                    await rollout.done.wait()
+            raise
+        return rollout.result
+
+    async def _see_through(self, rollout: Rollout) -> None:
+        await rollout.run()
+        self._close_unused_sockets()
+
+    async def _supersede(self) -> None:
+        """End a rollout that whoever began it has left."""
+        if self._rollout is not None and not self._rollout.done.is_set():
+            self._rollout.order("abandon")
+            await self._rollout.done.wait()
+
+    def _fallback(self, revision: int, running: Target | None) -> Target | None:
+        """Return where to go back to when `revision` fails: the last release that was healthy."""
+        past = self._journal.past
+        for record in sorted(past.releases.values(), key=lambda item: item.revision, reverse=True):
+            if record.revision >= revision or not record.healthy:
+                continue
+            if running is not None and running.revision == record.revision:
+                return running
+            with suppress(ConfigurationError):  # a secret that is not known any more
+                base = running.config if running else self._config
+                return Target(record.revision, self._config_of(record, base))
+        return None
+
+    def _config_of(self, record: ReleaseRecord, base: ProcessDeploymentConfig) -> ProcessDeploymentConfig:
+        known = self._configs.get(record.revision)
+        if known is not None:
+            return record.template.applied(base.model_copy(update={"env": {**base.env, **known.env}}))
+        env = {**self._config.env, **base.env}
+        return record.template.applied(base.model_copy(update={"env": env}))
+
+    def _past_target(self) -> Target | None:
+        record = self._journal.past.current_release
+        return None if record is None else Target(record.revision, self._config_of(record, self._config))
+
+    # What it tells.
+
+    async def get_status(self) -> DeploymentState:
+        """See `DeploymentProvider.get_status`."""
+        target, controller = self._controller.target, self._controller
+        if target is None:
+            return state_of_past(self._config, self._journal)
+        status, message = self._standing()
+        return DeploymentState(
+            name=target.config.name,
+            namespace=target.config.namespace,
+            status=status,
+            message=message,
+            version=target.version,
+            revision=target.revision,
+            replicas=controller.replicas,
+            images=(),
+            instances=controller.instances,
+            endpoints=self._endpoints(target.config),
+        )
+
+    def _endpoints(self, config: ProcessDeploymentConfig) -> tuple[str, ...]:
+        if config.sockets == "per_replica":
+            return tuple(
+                instance.address
+                for instance in self._controller.instances
+                if instance.ready and instance.address is not None
+            )
+        host = f"[{config.host}]" if ":" in config.host else config.host
+        return tuple(f"{host}:{port.port}" for port in config.ports)
+
+    def _standing(self) -> tuple[DeploymentStatus, str]:
+        controller, rollout = self._controller, self._rollout
+        replicas = controller.replicas
+        if rollout is not None and not rollout.done.is_set():
+            return DeploymentStatus.PROGRESSING, f"a rollout is under way: {replicas}"
+        if controller.paused:
+            return DeploymentStatus.PAUSED, f"stopped half-way, until the next deploy: {replicas}"
+        if controller.settled:
+            healthy = DeploymentStatus.HEALTHY if replicas.desired else DeploymentStatus.SCALED_TO_ZERO
+            return healthy, str(replicas)
+        if not replicas.available or (rollout is not None and rollout.left_failed):
+            return DeploymentStatus.FAILED, self._trouble()
+        return DeploymentStatus.DEGRADED, self._trouble()
+
+    def _trouble(self) -> str:
+        reasons = {item.reason for item in self._controller.instances if not item.ready and item.reason}
+        return ": ".join([str(self._controller.replicas), *([", ".join(sorted(reasons))] if reasons else [])])
+
+    async def diff(self, config: ProcessDeploymentConfig) -> Sequence[Change]:
+        """See `DeploymentProvider.diff`."""
+        target = self._controller.target
+        return changes_between(target.config if target else past_config(self._config, self._journal), config)
+
+    async def history(self) -> Sequence[Release]:
+        """See `DeploymentProvider.history`."""
+        return self._journal.past.history(self._config.history_limit)
+
+    def watch_rollout(self, *, wait: bool) -> AsyncGenerator[RolloutEvent, None]:
+        """See `DeploymentProvider.watch_rollout`."""
+        return self.rollouts.watch(wait=wait)
+
+    async def logs(self, *, instance: str | None, lines: int, follow: bool) -> AsyncGenerator[LogLine, None]:
+        """See `DeploymentProvider.logs`."""
+        directory = self._config.directory
+        if follow:
+            async for line in self._logs.follow(directory, instance, lines):
+                yield line
+        else:
+            for line in await read_logs(directory, instance, lines):
+                yield line
+
+    def _result(self, began: float, message: str, **more: Any) -> DeploymentResult:
+        target, config = self._controller.target, self._config
+        status = self._standing()[0] if target else DeploymentStatus.NOT_FOUND
+        metadata = DeploymentMetadata(
+            revision=target.revision if target else None,
+            version=target.version if target else None,
+            replicas=self._controller.replicas,
+            images=(),
+            duration_ms=round((time.monotonic() - began) * 1000, 3),
+        )
+        return DeploymentResult(
+            success=True,
+            deployment_id=f"{config.namespace}/{config.name}",
+            status=status,
+            message=message,
+            metadata={**metadata, **more},
+        )
+
+
+def state_of_past(config: ProcessDeploymentConfig, journal: Journal) -> DeploymentState:
+    """Tell of a deployment that nobody runs."""
+    release = journal.past.current_release
+    if release is None:
+        status, message = DeploymentStatus.NOT_FOUND, "nothing is deployed"
+    else:
+        status, message = DeploymentStatus.UNKNOWN, "not running: deploy it, or go back to a release"
+    return DeploymentState(
+        name=config.name,
+        namespace=config.namespace,
+        status=status,
+        message=message,
+        version=release.version if release else None,
+        revision=release.revision if release else None,
+        replicas=Replicas(desired=journal.past.replicas),
+        images=(),
+        instances=(),
+        endpoints=(),
+    )
+
+
+def past_config(config: ProcessDeploymentConfig, journal: Journal) -> ProcessDeploymentConfig | None:
+    """Return what the journal's current release was deployed with, as far as that is known."""
+    release = journal.past.current_release
+    if release is None:
+        return None
+    # What is not known can't differ.
+    known = {name: config.env.get(name, SecretStr("")) for name in release.template.secrets}
+    env = {**config.env, **known}
+    update = {"env": env, "replicas": journal.past.replicas}
+    return release.template.applied(config.model_copy(update=update))
+
+
+def _take_lock(directory: Path) -> int | None:
+    """Take the lock of a deployment's folder, which is made where it is missing; None if another has it."""
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = os.open(directory / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise ConfigurationError(
+            f"can't use {directory}: {error.strerror or error}; see 'state_directory'"
+        ) from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        return None
+    except BaseException:
+        os.close(lock)
+        raise
+    return lock
+
+
+def _kill_group_of(pid: int, since: int) -> bool:
+    """Kill a process group, if its leader is the process that was started then; return whether it was."""
+    if _start_time(pid) != since:
+        return False
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)
+    return True
+
+
+def _start_time(pid: int) -> int | None:
+    """Return when a process was started, in clock ticks since boot (proc(5), ``starttime``)."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    # The name, in parentheses, may hold blanks.
+    return int(stat.rpartition(")")[2].split()[19])
