@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any
 
 import anyio
+from anyio import to_thread
 
 from aioproviders.deployment import DeploymentProvider
 from aioproviders.deployment.config import DeploymentConfig
@@ -21,7 +22,7 @@ from aioproviders.deployment.models import (
 from aioproviders.deployment.process.config import ProcessDeploymentConfig
 from aioproviders.deployment.process.journal import Journal
 from aioproviders.deployment.process.logs import read_logs
-from aioproviders.deployment.process.supervisor import Supervisor, past_config, state_of_past
+from aioproviders.deployment.process.supervisor import Supervisor, is_locked, past_config, state_of_past
 from aioproviders.deployment.process.templates import changes_between, completed
 from aioproviders.errors import ProviderError
 from aioproviders.health import HealthStatus
@@ -124,6 +125,17 @@ class ProcessDeploymentProvider(DeploymentProvider[ProcessDeploymentConfig]):
         if running is not None:
             return await running.get_status()
         return state_of_past(self.config, await self._past())
+
+    async def is_supervised_elsewhere(self) -> bool:
+        """Whether another provider, of this or of another process, runs the deployment."""
+        if self._supervisor is not None:
+            return False
+        return await to_thread.run_sync(is_locked, self.config.directory)
+
+    def kill(self) -> None:
+        """End all processes at once, without SIGTERM: for one who is tired of waiting for `cleanup`."""
+        if self._supervisor is not None:
+            self._supervisor.kill()
 
     def _running(self) -> Supervisor | None:
         return self._supervisor

@@ -42,7 +42,7 @@ from aioproviders.deployment.rollouts import Rollouts
 from aioproviders.errors import ConfigurationError, NotFoundError, ProviderError
 from aioproviders.logs import ProviderLogger
 
-__all__ = ["Supervisor", "past_config", "state_of_past"]
+__all__ = ["Supervisor", "is_locked", "past_config", "state_of_past"]
 
 _LOCK = "supervisor.lock"
 
@@ -120,6 +120,10 @@ class Supervisor:
             self._task_group = None
             with anyio.CancelScope(shield=True):
                 await self.close()
+
+    def kill(self) -> None:
+        """End all processes at once; what runs goes on to its own end."""
+        self._controller.kill()
 
     async def close(self) -> None:
         """End all that is left at once, and let the deployment go; more than once does no harm."""
@@ -493,6 +497,21 @@ def _take_lock(directory: Path) -> int | None:
         os.close(lock)
         raise
     return lock
+
+
+def is_locked(directory: Path) -> bool:
+    """Whether somebody runs the deployment of this folder; it blocks."""
+    try:
+        lock = os.open(directory / _LOCK, os.O_RDWR)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(lock)
+    return False
 
 
 def _kill_group_of(pid: int, since: int) -> bool:
