@@ -233,7 +233,7 @@ class Api:
         labels: str = "",
         fields: str = "",
         server_timeout: float = 300,
-        idle: float = 60,
+        idle: float = 90,
     ) -> AsyncGenerator[Object, None]:
         """Yield the events of one watch request, ``{"type": …, "object": …}``, bookmarks too, until it ends.
 

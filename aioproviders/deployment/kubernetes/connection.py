@@ -11,9 +11,9 @@ import ssl
 import tempfile
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import aiohttp
 from anyio import to_thread
@@ -51,14 +51,19 @@ class Connection:
     """
 
     def __init__(
-        self, target: Target, context: ssl.SSLContext | None, conceal: Callable[[str], None]
+        self,
+        target: Target,
+        context: ssl.SSLContext | None,
+        conceal: Callable[[str], None],
+        user_agent: str,
     ) -> None:
         self.server = target.server
         self.context = target.context
         self.namespace = target.namespace
-        self._tls = context
+        self._target = target
         self._credentials = Credentials(target, conceal, self._use_key_pair)
-        self._client = _Client(target, context)
+        self._pool = _Pool(context)
+        self._client = _Client(target, self._pool, user_agent)
 
     async def close(self) -> None:
         """Close it; once is enough."""
@@ -147,41 +152,60 @@ class Connection:
                 raise
             if not renewed:
                 return response
-            # Not back to the pool: it may be bound to the certificate that was refused.
             response.close()
             again = True
 
     def _use_key_pair(self, pair: KeyPair) -> None:
-        if self._tls is not None:
-            _load(self._tls, pair, self.server)
+        """Show another certificate from now on; called in a worker thread."""
+        if self._pool.context is not None:
+            target = replace(self._target, certificate=pair.certificate, key=pair.key)
+            self._pool.context = _tls_context(target)
 
 
 class _Client(ApiClient):
     """An ApiClient that reads no file, since its TLS context is made elsewhere."""
 
-    def __init__(self, target: Target, context: ssl.SSLContext | None) -> None:
-        configuration = Configuration(host=target.server)
+    def __init__(self, target: Target, pool: _Pool, user_agent: str) -> None:
         # Not super(): that one makes a TLS context on the event loop.
-        self.configuration = configuration
+        self.configuration = Configuration(host=target.server)
         self.client_side_validation = False
         self.pool_threads = 1
         self.cookie = ""
         self.default_headers = {}
-        self.rest_client = _Rest(target, context)
-        self.user_agent = f"aioproviders/{importlib.metadata.version('aioproviders')}"
+        self.rest_client = _Rest(target, pool)
+        self.user_agent = user_agent
 
 
 class _Rest(RESTClientObject):
-    def __init__(self, target: Target, context: ssl.SSLContext | None) -> None:
+    def __init__(self, target: Target, pool: _Pool) -> None:
         self.server_hostname = target.server_name or ""
         self.proxy = target.proxy or ""
         self.proxy_headers = {}
-        self.pool_manager = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, ssl=True if context is None else context),
-            trust_env=target.proxy is None,
+        self.pool_manager = cast("aiohttp.ClientSession", pool)  # of which it calls these two methods
+
+
+class _Pool:
+    """A session whose TLS context can be another from now on.
+
+    Connections are kept by context, so that those with the old certificate are not used again; they close
+    by themselves.
+    """
+
+    def __init__(self, context: ssl.SSLContext | None) -> None:
+        self.context = context
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0),
+            # With it, aiohttp would look for a .netrc at each request that shows no token.
+            trust_env=False,
             # An event of a watch is one line, and etcd takes objects of 1.5 MiB.
             read_bufsize=2**21,
         )
+
+    async def request(self, **given: Any) -> aiohttp.ClientResponse:
+        return await self._session.request(**given, ssl=True if self.context is None else self.context)
+
+    async def close(self) -> None:
+        await self._session.close()
 
 
 async def connect(
@@ -197,12 +221,13 @@ async def connect(
         ConfigurationError: There is no configuration, it is broken, or has no such context.
     """
 
-    def read() -> tuple[Target, ssl.SSLContext | None]:
+    def read() -> tuple[Target, ssl.SSLContext | None, str]:
         target = find_target(config.kubeconfig_path, config.context)
-        return target, _tls_context(target) if target.server.startswith("https:") else None
+        context = _tls_context(target) if target.server.startswith("https:") else None
+        return target, context, f"aioproviders/{importlib.metadata.version('aioproviders')}"
 
-    target, context = await to_thread.run_sync(read)
-    return Connection(target, context, conceal)
+    target, context, user_agent = await to_thread.run_sync(read)
+    return Connection(target, context, conceal, user_agent)
 
 
 def _tls_context(target: Target) -> ssl.SSLContext:

@@ -54,6 +54,9 @@ class Credentials:
         self._stale = True
         self._until = 0.0
         self._generation = 0
+        for secret in (target.token, target.basic and target.basic[1]):
+            if secret:
+                conceal(secret)
 
     @property
     def generation(self) -> int:
@@ -78,10 +81,8 @@ class Credentials:
             token = target.token
         shown = dict(target.impersonate)
         if token:
-            self._conceal(token)
             shown["Authorization"] = f"Bearer {token}"
         elif target.basic is not None:
-            self._conceal(target.basic[1])
             shown["Authorization"] = "Basic " + base64.b64encode(":".join(target.basic).encode()).decode()
         return shown
 
@@ -109,6 +110,8 @@ class Credentials:
         elif self._target.token_file is not None:
             self._token = await to_thread.run_sync(_read_token, self._target.token_file)
             self._until = time.time() + _REREAD
+        if self._token:
+            self._conceal(self._token)
         self._stale = False
         self._generation += 1
 

@@ -10,10 +10,12 @@ from __future__ import annotations
 import base64
 import binascii
 import os
+import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from aioproviders.deployment.kubernetes.yaml_documents import read_documents, read_text
 from aioproviders.errors import ConfigurationError
@@ -104,12 +106,14 @@ def _in_pod(host: str, port: str) -> Target:
             f"this pod has no service account token ({token}), and there is no kubeconfig"
         )
     address = f"[{host}]" if ":" in host else host
+    server = f"https://{address}:{port}"
     return Target(
-        server=f"https://{address}:{port}",
+        server=server,
         source=str(_SERVICE_ACCOUNT),
         namespace=read_text(namespace).strip() or None if namespace.is_file() else None,
         ca=_read(ca, "the service account's ca.crt"),
         token_file=token,
+        proxy=_usual_proxy(server),
     )
 
 
@@ -172,7 +176,7 @@ class _Kubeconfig:
             ca=_data(cluster, "certificate-authority", cluster_file),
             verify=not cluster.get("insecure-skip-tls-verify"),
             server_name=cluster.get("tls-server-name"),
-            proxy=_proxy(cluster.get("proxy-url"), cluster_file),
+            proxy=_proxy(cluster.get("proxy-url"), f"{cluster_file}: 'proxy-url'") or _usual_proxy(server),
             **_credentials(user, user_file),
         )
 
@@ -233,11 +237,18 @@ def _beside(path: Path, named: str) -> Path:
     return path.resolve().parent / Path(named).expanduser()
 
 
-def _proxy(url: Any, path: Path) -> str | None:
+def _usual_proxy(server: str) -> str | None:
+    """Return the proxy that ``HTTPS_PROXY`` and ``NO_PROXY`` say, which kubectl heeds, too."""
+    parts = urlsplit(server)
+    if urllib.request.proxy_bypass(parts.hostname or ""):
+        return None
+    return _proxy(urllib.request.getproxies().get(parts.scheme), f"{parts.scheme.upper()}_PROXY")
+
+
+def _proxy(url: Any, where: str) -> str | None:
     if not url:
         return None
-    if not str(url).startswith(("http://", "https://")):
-        raise ConfigurationError(
-            f"{path}: 'proxy-url' should be http:// or https://; others are not supported"
-        )
-    return str(url)
+    text = str(url) if "://" in str(url) else f"http://{url}"
+    if not text.startswith(("http://", "https://")):
+        raise ConfigurationError(f"{where} should be http:// or https://; others are not supported")
+    return text

@@ -31,6 +31,9 @@ GOOD = (200, {"gitVersion": "v1"})
 def _no_cluster_around(monkeypatch, tmp_path):
     for name in ("KUBECONFIG", "KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT"):
         monkeypatch.delenv(name, raising=False)
+    for name in ("http_proxy", "https_proxy", "no_proxy", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
 
 
@@ -287,6 +290,57 @@ async def test_a_plugin_that_fails_is_named(write, command, args, kind, said):
     assert repr(command) in caught.value.message
 
 
+async def test_a_plugin_is_ended_when_nobody_waits(write, tmp_path):
+    """A call that is cancelled leaves no process behind."""
+    os.mkfifo(tmp_path / "told")
+    code = f"import os, time; open({str(tmp_path / 'told')!r}, 'w').write(str(os.getpid())); time.sleep(600)"
+    user = {"exec": {"command": sys.executable, "args": ["-c", code]}}
+    connection = await connect(config(kubeconfig_path=write("k", kubeconfig("http://127.0.0.1:1", user))))
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(connection.send, "GET", "/version", "get /version")
+        pid = int(await anyio.to_thread.run_sync((tmp_path / "told").read_text))
+        tasks.cancel_scope.cancel()
+    await connection.close()
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+async def test_a_plugin_may_give_certificates(write, tmp_path):
+    """The next connection shows them; refused, the plugin's next one is shown."""
+    ca = trustme.CA()
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    ca.issue_cert("127.0.0.1").configure_cert(tls)
+    ca.configure_trust(tls)
+    tls.verify_mode = ssl.CERT_REQUIRED
+    ca.cert_pem.write_to_path(tmp_path / "ca.crt")
+    statuses = []
+    for name in ("old", "new"):
+        ours = ca.issue_cert("jane@example.org", common_name=name)
+        certificate, key = ours.cert_chain_pems[0].bytes().decode(), ours.private_key_pem.bytes().decode()
+        statuses.append({"clientCertificateData": certificate, "clientKeyData": key})
+    pairs = write("pairs", json.dumps(statuses))
+    code = """
+import json, os, sys
+from pathlib import Path
+pairs = Path(sys.argv[1])
+credential = json.loads(os.environ["KUBERNETES_EXEC_INFO"])
+credential["status"], *rest = json.loads(pairs.read_text())
+pairs.write_text(json.dumps(rest))
+print(json.dumps(credential))
+"""
+    names = []
+
+    async def who(request):
+        subject = request.transport.get_extra_info("ssl_object").getpeercert()["subject"]
+        names.append(dict(part[0] for part in subject)["commonName"])
+        return web.json_response({}, status=401 if names[-1] == "old" else 200)
+
+    async with ScriptedApi({VERSION: [who]}, tls) as server:
+        user = {"exec": {"command": sys.executable, "args": ["-c", code, str(pairs)]}}
+        await ask(write("k", kubeconfig(server.url, user, {"certificate-authority": "ca.crt"})))
+    assert names == ["old", "new"]
+
+
 # The wire.
 
 
@@ -353,6 +407,24 @@ async def test_a_proxy_is_asked(write):
         path = write("k", kubeconfig("http://cluster.invalid", cluster={"proxy-url": proxy.url}))
         await ask(path)
     assert proxy.seen[0].headers["Host"] == "cluster.invalid"
+
+
+async def test_the_environment_names_a_proxy(write, monkeypatch):
+    """HTTP_PROXY is used, but for what NO_PROXY says."""
+    async with ScriptedApi({VERSION: [GOOD]}) as proxy, ScriptedApi({VERSION: [GOOD]}) as server:
+        monkeypatch.setenv("http_proxy", proxy.url.removeprefix("http://"))
+        await ask(write("k", kubeconfig("http://cluster.invalid")))
+        monkeypatch.setenv("no_proxy", "127.0.0.1")
+        await ask(write("l", kubeconfig(server.url)))
+    assert (len(proxy.seen), len(server.seen)) == (1, 1)
+
+
+async def test_no_password_is_taken_from_a_netrc(write, monkeypatch):
+    """Who shows a certificate, or nothing, shows nothing else."""
+    monkeypatch.setenv("NETRC", str(write("netrc", "default login jane password pw")))
+    async with ScriptedApi({VERSION: [GOOD]}) as server:
+        await ask(write("k", kubeconfig(server.url)))
+    assert "Authorization" not in server.seen[0].headers
 
 
 async def test_a_refused_connection_was_not_sent(write, unused_tcp_port):
