@@ -16,22 +16,22 @@ __all__ = ["ControlPlane", "build", "missing"]
 
 _SOURCE = Path(__file__).with_name("controlplane")
 _PREFIX = "controlplane-"
+_ERRORS = "supervisor.log"
 
 
 def missing() -> str | None:
     """Say what is missing to build it; None where nothing is."""
-    return None if shutil.which("go") else "there is no 'go' to build the control plane with"
+    if shutil.which("go") is None:
+        return "there is no 'go' to build the control plane with"
+    found = _go("list", "-m", capture_output=True, text=True)
+    if found.returncode:  # older than go.mod wants, and cannot fetch what it wants
+        return f"this 'go' can't build the control plane: {found.stderr.strip()}"
+    return None
 
 
 def build() -> Path:
     """Return the binary, built if it was not yet; kept in the user's cache by what it is made of."""
-    go = ["nice", "go"] if shutil.which("nice") else ["go"]
-    # Without cgo it needs no C compiler.
-    environment = {**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly -buildvcs=false"}
-    version = subprocess.run(
-        [*go, "version"], cwd=_SOURCE, env=environment, check=True, capture_output=True
-    ).stdout
-    digest = hashlib.sha256(version)
+    digest = hashlib.sha256(_go("version", check=True, capture_output=True).stdout)
     for file in sorted([*_SOURCE.glob("*.go"), _SOURCE / "go.mod", _SOURCE / "go.sum"]):
         digest.update(file.name.encode() + file.read_bytes())
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "aioproviders"
@@ -43,14 +43,21 @@ def build() -> Path:
             for old in cache.glob(f"{_PREFIX}*"):
                 old.unlink()
             partial = binary.with_suffix(".partial")
-            subprocess.run(
-                [*go, "build", "-trimpath", "-ldflags", "-s -w", "-o", partial, "."],
-                cwd=_SOURCE,
-                env=environment,
-                check=True,
-            )
+            _go("build", "-trimpath", "-ldflags", "-s -w", "-o", partial, ".", check=True)
             partial.rename(binary)
     return binary
+
+
+def _go(*arguments: str | Path, check: bool = False, **options: Any) -> subprocess.CompletedProcess[Any]:
+    nice = ["nice"] if shutil.which("nice") else []
+    environment = {
+        **os.environ,
+        "CGO_ENABLED": "0",  # so that no C compiler is needed
+        "GOFLAGS": "-mod=readonly -buildvcs=false",
+        # An older Go fetches the one that go.mod wants; where that must not be, the variable is set.
+        "GOTOOLCHAIN": os.environ.get("GOTOOLCHAIN", "auto"),
+    }
+    return subprocess.run([*nice, "go", *arguments], check=check, cwd=_SOURCE, env=environment, **options)
 
 
 class ControlPlane:
@@ -60,7 +67,7 @@ class ControlPlane:
         kubeconfig: Of a user who may do everything.
         server: URL of the API server.
         audit_log: One line of JSON for each request (``audit.k8s.io/v1``, level Metadata).
-        pids: Process ids of its components: etcd, apiserver, controller-manager, kubelet.
+        pids: Process ids of those of its components that run: etcd, apiserver, controller-manager, kubelet.
         directory: Where its files are, the logs of its components too.
     """
 
@@ -78,24 +85,38 @@ class ControlPlane:
         self.stop()
 
     def start(self) -> None:
-        """Start it, and wait until it is ready; builds it first where that was not done yet."""
+        """Start it, and wait until it is ready; builds it first where that was not done yet.
+
+        Raises:
+            RuntimeError: A component ended or did not get ready; the message has the end of its log.
+        """
         binary = build()
         self.directory = Path(tempfile.mkdtemp(prefix="controlplane-"))
-        self._process = subprocess.Popen(
-            [binary, "run", "--dir", self.directory],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        self._read()
+        with (self.directory / _ERRORS).open("w") as errors:
+            self._process = subprocess.Popen(
+                [binary, "run", "--dir", self.directory],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+            )
+        try:
+            self._read()
+        except BaseException:
+            self.stop()
+            raise
 
     def stop(self) -> None:
         """End it and delete its files."""
         process, self._process = self._process, None
         if process is None:
             return
-        process.communicate(timeout=60)
-        shutil.rmtree(self.directory, ignore_errors=True)
+        try:
+            process.communicate(timeout=60)  # the end of its input tells it
+        finally:
+            process.kill()  # does nothing where it has ended; its components end with it
+            process.wait()
+            shutil.rmtree(self.directory, ignore_errors=True)
 
     def kill(self, component: str) -> None:
         """Kill one of its components."""
@@ -106,9 +127,13 @@ class ControlPlane:
         self._tell(f"start {component}")
 
     def requests(self, user_agent: str = "") -> list[dict[str, Any]]:
-        """Return the requests of clients whose user agent begins so, oldest first."""
-        found = [json.loads(line) for line in self.audit_log.read_text().splitlines()]
-        return [event for event in found if event.get("userAgent", "").startswith(user_agent)]
+        """Return the audit events of clients whose user agent begins so, one per request, oldest first."""
+        found = {}
+        for line in self.audit_log.read_text().splitlines():
+            event = json.loads(line)
+            if event.get("userAgent", "").startswith(user_agent):
+                found[event["auditID"]] = event  # a watch has two: when it starts and when it ends
+        return list(found.values())
 
     def _tell(self, command: str) -> None:
         assert self._process is not None
@@ -122,7 +147,9 @@ class ControlPlane:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
-            raise RuntimeError(f"the control plane did not start: exit code {self._process.wait(60)}")
+            code = self._process.wait(60)
+            errors = (self.directory / _ERRORS).read_text().strip()
+            raise RuntimeError(f"the control plane ended with exit code {code}: {errors}")
         told = json.loads(line)
         if "error" in told:
             raise RuntimeError(told["error"])

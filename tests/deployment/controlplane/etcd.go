@@ -22,7 +22,7 @@ func runEtcd(arguments []string) error {
 	config.ListenClientUrls, config.AdvertiseClientUrls = []url.URL{*client}, []url.URL{*client}
 	config.ListenPeerUrls, config.AdvertisePeerUrls = []url.URL{*peer}, []url.URL{*peer}
 	config.InitialCluster = config.InitialClusterFromName(config.Name)
-	config.LogLevel = "warn"
+	config.LogLevel = "error"
 	// The data is thrown away with the cluster.
 	config.UnsafeNoFsync = true
 	server, err := embed.StartEtcd(config)

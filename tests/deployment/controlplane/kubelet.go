@@ -4,9 +4,8 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"os"
+	"net/netip"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -33,9 +32,10 @@ type kubelet struct {
 	pods   listersv1.PodLister
 	queue  workqueue.TypedRateLimitingInterface[string]
 
-	mutex  sync.Mutex
-	seen   map[types.UID]time.Time
-	chosen map[types.UID]types.UID // of each owner the pod that crashes, where only one is to
+	mutex     sync.Mutex
+	addresses uint16
+	began     map[types.UID]time.Time
+	chosen    map[types.UID]types.UID // of each owner the pod that crashes, where only one is to
 }
 
 // runKubelet runs the loop; arguments: kubeconfig, certificate, key, port of the logs.
@@ -58,8 +58,11 @@ func runKubelet(arguments []string) error {
 	k := &kubelet{
 		client: client,
 		pods:   factory.Core().V1().Pods().Lister(),
-		queue:  workqueue.NewTypedRateLimitingQueue(workqueue.DefaultTypedControllerRateLimiter[string]()),
-		seen:   map[types.UID]time.Time{},
+		// It tries again soon after the API server was away.
+		queue: workqueue.NewTypedRateLimitingQueue(
+			workqueue.NewTypedItemExponentialFailureRateLimiter[string](5*time.Millisecond, time.Second),
+		),
+		began:  map[types.UID]time.Time{},
 		chosen: map[types.UID]types.UID{},
 	}
 	enqueue := func(object any) {
@@ -101,7 +104,11 @@ func (k *kubelet) register(ctx context.Context, port int32) error {
 		DaemonEndpoints: corev1.NodeDaemonEndpoints{KubeletEndpoint: corev1.DaemonEndpoint{Port: port}},
 		Conditions:      []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue}},
 	}
-	_, err = k.client.CoreV1().Nodes().UpdateStatus(ctx, node, metav1.UpdateOptions{})
+	if node, err = k.client.CoreV1().Nodes().UpdateStatus(ctx, node, metav1.UpdateOptions{}); err != nil {
+		return err
+	}
+	node.Spec.Taints = nil // a new node has one, that it is not ready, which keeps a DaemonSet's pods away
+	_, err = k.client.CoreV1().Nodes().Update(ctx, node, metav1.UpdateOptions{})
 	return err
 }
 
@@ -151,6 +158,10 @@ func (k *kubelet) sync(ctx context.Context, key string) (time.Duration, error) {
 		fault = ""
 	}
 	found := observe(pod, fault, k.age(pod))
+	if found.status.PodIP == "" && found.status.StartTime != nil {
+		ip := k.address()
+		found.status.PodIP, found.status.PodIPs = ip, []corev1.PodIP{{IP: ip}}
+	}
 	if equality.Semantic.DeepEqual(found.status, pod.Status) {
 		return found.again, nil
 	}
@@ -159,20 +170,32 @@ func (k *kubelet) sync(ctx context.Context, key string) (time.Duration, error) {
 	if _, err := pods.UpdateStatus(ctx, updated, metav1.UpdateOptions{}); err != nil {
 		return 0, err
 	}
-	if found.reason != "" {
-		return found.again, k.record(ctx, pod, found.reason, found.message)
+	if found.event != "" {
+		return found.again, k.record(ctx, pod, found.event, found.message)
 	}
 	return found.again, nil
 }
 
-// age is measured from when the pod was first seen: its own times are whole seconds.
+// age is measured from when the pod was first seen, since a pod's own times are whole seconds; only of a pod
+// from before this kubelet's start is that all there is.
 func (k *kubelet) age(pod *corev1.Pod) time.Duration {
 	k.mutex.Lock()
 	defer k.mutex.Unlock()
-	if _, known := k.seen[pod.UID]; !known {
-		k.seen[pod.UID] = time.Now()
+	if _, known := k.began[pod.UID]; !known {
+		k.began[pod.UID] = time.Now()
+		if pod.Status.StartTime != nil {
+			k.began[pod.UID] = pod.Status.StartTime.Time
+		}
 	}
-	return time.Since(k.seen[pod.UID])
+	return time.Since(k.began[pod.UID])
+}
+
+// address is another one for each pod; nothing answers there.
+func (k *kubelet) address() string {
+	k.mutex.Lock()
+	defer k.mutex.Unlock()
+	k.addresses++
+	return netip.AddrFrom4([4]byte{10, 1, byte(k.addresses >> 8), byte(k.addresses)}).String()
 }
 
 func (k *kubelet) choose(pod *corev1.Pod) bool {
@@ -200,57 +223,4 @@ func (k *kubelet) record(ctx context.Context, pod *corev1.Pod, reason, message s
 	}
 	_, err := k.client.CoreV1().Events(pod.Namespace).Create(ctx, event, metav1.CreateOptions{})
 	return err
-}
-
-// serveLogs is the part of the kubelet's API that "kubectl logs" needs.
-func (k *kubelet) serveLogs(w http.ResponseWriter, r *http.Request) {
-	pod, err := k.pods.Pods(r.PathValue("namespace")).Get(r.PathValue("pod"))
-	if err != nil {
-		http.Error(w, err.Error(), http.StatusNotFound)
-		return
-	}
-	lines := logLines(pod, r.PathValue("container"))
-	if tail, err := strconv.Atoi(r.URL.Query().Get("tailLines")); err == nil && tail < len(lines) {
-		lines = lines[len(lines)-tail:]
-	}
-	for _, line := range lines {
-		if r.URL.Query().Get("timestamps") == "true" {
-			line = pod.CreationTimestamp.UTC().Format(time.RFC3339Nano) + " " + line
-		}
-		fmt.Fprintln(w, line)
-	}
-	if r.URL.Query().Get("follow") != "true" {
-		return
-	}
-	_ = http.NewResponseController(w).Flush() // who has left needs nothing
-	for {
-		select {
-		case <-r.Context().Done():
-			return
-		case <-time.After(pause):
-			if _, err := k.pods.Pods(pod.Namespace).Get(pod.Name); err != nil {
-				return
-			}
-		}
-	}
-}
-
-func logLines(pod *corev1.Pod, container string) []string {
-	for _, c := range append(pod.Spec.InitContainers, pod.Spec.Containers...) {
-		if c.Name != container {
-			continue
-		}
-		lines := []string{"starting " + c.Image}
-		for _, variable := range c.Env {
-			if variable.Value != "" {
-				lines = append(lines, variable.Name+"="+variable.Value)
-			}
-		}
-		if strings.HasSuffix(c.Image, crashLoop) || strings.HasSuffix(c.Image, crashOne) {
-			return append(lines, "panic: bad configuration")
-		}
-		return append(lines, "serving")
-	}
-	fmt.Fprintln(os.Stderr, "no container", container)
-	return nil
 }
