@@ -111,16 +111,18 @@ async def _open(launch: Launch, sockets: ReplicaSockets, notify_socket: str | No
         "parent": os.getpid(),
         "report": report,
     }
-    process = await anyio.open_process(
-        [sys.executable, "-IS", os.fspath(_LAUNCHER)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        # Its own has nothing of ours, and nothing of the replica's, whose variables may be secret.
-        env={"LC_ALL": "C.UTF-8"},
-        start_new_session=True,
-        pass_fds=(*descriptors, report),
-    )
+    # Shielded, as asyncio leaves a process and its pipes behind where this is cancelled half-way.
+    with anyio.CancelScope(shield=True):
+        process = await anyio.open_process(
+            [sys.executable, "-IS", os.fspath(_LAUNCHER)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            # Its own has nothing of ours, and nothing of the replica's, whose variables may be secret.
+            env={"LC_ALL": "C.UTF-8"},
+            start_new_session=True,
+            pass_fds=(*descriptors, report),
+        )
     try:
         assert process.stdin is not None  # noqa: S101 - it is a pipe
         await process.stdin.send(json.dumps(plan).encode())

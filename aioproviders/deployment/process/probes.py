@@ -93,15 +93,16 @@ async def _get(path: str, address: tuple[str, int]) -> str | None:
 
 async def _run(probe: Probe, launch: Launch) -> str | None:
     name = probe.command[0]
-    process = await anyio.open_process(
-        probe.command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        cwd=launch.directory,
-        env=dict(launch.env),
-        start_new_session=True,
-    )
+    with anyio.CancelScope(shield=True):  # as in `launching`
+        process = await anyio.open_process(
+            probe.command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            cwd=launch.directory,
+            env=dict(launch.env),
+            start_new_session=True,
+        )
     output = b""
     try:
         assert process.stdout is not None  # noqa: S101 - it is a pipe

@@ -1,0 +1,85 @@
+"""No process outlives its supervisor."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import anyio
+from replicas import alive, until_gone
+
+from aioproviders.deployment.process.guardian import Guardian
+
+SUPERVISOR = """
+import os, sys
+from pathlib import Path
+import anyio
+sys.path[:0] = [{folder!r}]
+from replicas import first_line, workshop
+
+async def main():
+    async with workshop(Path({tmp!r}), {port}) as shop:
+        replica = shop.replica({argv!r})
+        async with shop.running(replica):
+            line = await first_line(replica)
+            print(os.getpid(), replica.pid, shop.guardian.pid, line, flush=True)
+            await anyio.sleep_forever()
+
+anyio.run(main)
+"""
+
+
+def child(command, **options):
+    """Start a process that is not the loop's."""
+    return subprocess.Popen(command, **options)
+
+
+async def test_kill_9_of_the_supervisor_leaves_no_orphan(tmp_path, free_port):
+    """Neither the replica nor what it has started goes on, nor does the guardian."""
+    argv = ("sh", "-c", "trap '' TERM HUP; sleep 600 & echo $!; wait")
+    code = SUPERVISOR.format(folder=str(Path(__file__).parent), tmp=str(tmp_path), port=free_port, argv=argv)
+    with child([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
+        line = await anyio.to_thread.run_sync(process.stdout.readline)
+        supervisor, *others = map(int, line.split())
+        assert supervisor == process.pid
+        assert all(map(alive, others))
+        process.kill()
+    for pid in others:
+        await until_gone(pid)
+
+
+async def test_a_guardian_that_dies_is_started_anew():
+    """And is told of the groups in its care."""
+    guardian = Guardian()
+    with child(["sleep", "600"], start_new_session=True) as process:
+        async with anyio.create_task_group() as task_group:
+            task_group.start_soon(guardian.keep)
+            await anyio.wait_all_tasks_blocked()
+            with anyio.fail_after(10):
+                while guardian.pid is None:  # noqa: ASYNC110 - nothing tells of it
+                    await anyio.sleep(0.01)
+            first = guardian.pid
+            guardian.add(process.pid)
+            os.kill(first, signal.SIGKILL)
+            with anyio.fail_after(10):
+                while guardian.pid in (None, first):  # noqa: ASYNC110 - likewise
+                    await anyio.sleep(0.01)
+            task_group.cancel_scope.cancel()
+        assert process.poll() is None
+        await guardian.stop()
+        assert await anyio.to_thread.run_sync(process.wait) == -signal.SIGKILL
+
+
+async def test_what_has_ended_is_left_alone():
+    """A group that was taken out of its care is not killed."""
+    guardian = Guardian()
+    with child(["sleep", "600"], start_new_session=True) as process:
+        await guardian.start()
+        await guardian.start()
+        guardian.add(process.pid)
+        guardian.remove(process.pid)
+        await guardian.stop()
+        assert guardian.pid is None
+        assert process.poll() is None
+        process.kill()

@@ -1,0 +1,108 @@
+"""What a replica writes is kept, rotated, read again and followed."""
+
+import anyio
+
+from aioproviders.deployment.process.output import ReplicaOutput, log_path, read_tail
+
+
+def texts(lines):
+    return [line.text for line in lines]
+
+
+def test_lines_are_kept_with_time_and_stream(tmp_path):
+    """In memory and on disk alike; a line in pieces is one line."""
+    output = ReplicaOutput(tmp_path / "logs", "shop-1", 10_000, 1)
+    output.write("stdout", b"one\ntw")
+    output.write("stderr", b"oops\r\n")
+    output.write("stdout", b"o\nrest")
+    assert texts(output.tail(10)) == ["one", "oops", "two"]
+    output.close()
+    assert texts(output.tail(2)) == ["two", "rest"]
+    assert read_tail(tmp_path / "logs", "shop-1", 10) == output.tail(10)
+    assert [line.stream for line in output.tail(10)] == ["stdout", "stderr", "stdout", "stdout"]
+    assert output.tail(0) == []
+
+
+def test_files_are_for_this_user_alone(tmp_path):
+    """Logs may hold anything."""
+    output = ReplicaOutput(tmp_path / "logs", "shop-1", 10_000, 1)
+    output.write("stdout", b"one\n")
+    output.close()
+    assert (tmp_path / "logs").stat().st_mode & 0o777 == 0o700
+    assert log_path(tmp_path / "logs", "shop-1").stat().st_mode & 0o777 == 0o600
+
+
+def test_files_are_rotated(tmp_path):
+    """None is longer than it may be; the oldest lines go."""
+    output = ReplicaOutput(tmp_path, "shop-1", 500, 2)
+    for number in range(100):
+        output.write("stdout", f"line {number}\n".encode())
+    output.close()
+    files = sorted(tmp_path.iterdir())
+    assert [file.name for file in files] == ["shop-1.log", "shop-1.log.1", "shop-1.log.2"]
+    assert all(file.stat().st_size <= 500 for file in files)
+    kept = texts(read_tail(tmp_path, "shop-1", 1000))
+    assert kept == [f"line {number}" for number in range(100 - len(kept), 100)]
+    assert len(kept) > 20
+    assert texts(read_tail(tmp_path, "shop-1", 15)) == kept[-15:]
+
+
+def test_no_backups(tmp_path):
+    """Then what is rotated is gone."""
+    output = ReplicaOutput(tmp_path, "shop-1", 200, 0)
+    for number in range(50):
+        output.write("stdout", f"line {number}\n".encode())
+    output.close()
+    assert [file.name for file in tmp_path.iterdir()] == ["shop-1.log"]
+
+
+def test_another_start_goes_on_with_the_file(tmp_path):
+    """The output of all starts of a replica is one log."""
+    for text in (b"first\n", b"second\n"):
+        output = ReplicaOutput(tmp_path, "shop-1", 10_000, 1)
+        output.write("stdout", text)
+        output.close()
+    assert texts(read_tail(tmp_path, "shop-1", 10)) == ["first", "second"]
+
+
+def test_a_line_without_end_is_cut(tmp_path):
+    """Memory is not for as much as a replica cares to write."""
+    output = ReplicaOutput(tmp_path, "shop-1", 10_000_000, 1)
+    output.write("stdout", b"x" * 200_000)
+    output.close()
+    assert [len(text) for text in texts(output.tail(10))] == [65_536, 65_536, 65_536, 3392]
+
+
+def test_what_can_not_be_written_is_still_at_hand(tmp_path):
+    """A log folder that can't be made ends nothing."""
+    (tmp_path / "file").touch()
+    output = ReplicaOutput(tmp_path / "file" / "logs", "shop-1", 10_000, 1)
+    output.write("stdout", b"one\n")
+    output.close()
+    assert texts(output.tail(1)) == ["one"]
+    assert read_tail(tmp_path, "shop-1", 10) == []
+
+
+def test_what_is_no_record_is_told_as_it_is(tmp_path):
+    """Somebody may have written into the file."""
+    log_path(tmp_path, "shop-1").write_text("by hand, so there\n")
+    assert texts(read_tail(tmp_path, "shop-1", 10)) == ["by hand, so there"]
+
+
+async def test_followers_get_what_comes(tmp_path):
+    """Each of them, until the replica's output is closed."""
+    output = ReplicaOutput(tmp_path, "shop-1", 10_000, 1)
+    found = []
+
+    async def follow():
+        found.extend([line.text async for line in output.follow()])
+
+    output.write("stdout", b"before\n")
+    async with anyio.create_task_group() as task_group:
+        task_group.start_soon(follow)
+        task_group.start_soon(follow)
+        await anyio.wait_all_tasks_blocked()
+        output.write("stdout", b"one\ntwo\n")
+        await anyio.wait_all_tasks_blocked()
+        output.close()
+    assert found == ["one", "two", "one", "two"]

@@ -1,0 +1,102 @@
+"""Probes against real servers and commands."""
+
+import anyio
+import pytest
+
+from aioproviders.deployment import Probe
+from aioproviders.deployment.process.launching import Launch
+from aioproviders.deployment.process.probes import ask, keep_asking
+
+LAUNCH = Launch("shop-1-0", "1.0", 1, ("true",), env={"PATH": "/usr/bin:/bin", "MODE": "fast"})
+
+
+class Answering:
+    """A server that answers every connection with the same bytes, or not at all."""
+
+    def __init__(self, answer):
+        self.answer = answer
+
+    async def serve(self, stream):
+        async with stream:
+            request = await stream.receive()
+            if self.answer is None:
+                await anyio.sleep_forever()
+            await stream.send(self.answer or b"" if self.answer else request[:0])
+
+
+async def asked(answer, **fields):
+    """Ask a server that gives this answer."""
+    listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
+    address = ("127.0.0.1", listener.extra(anyio.abc.SocketAttribute.local_port))
+    async with listener, anyio.create_task_group() as task_group:
+        task_group.start_soon(listener.serve, Answering(answer).serve)
+        found = await ask(Probe(**{"port": address[1], "path": "/health", **fields}), LAUNCH, address)
+        task_group.cancel_scope.cancel()
+    return found
+
+
+@pytest.mark.parametrize("status", [200, 204, 302, 399])
+async def test_well(status):
+    """A status from 200 to 399 is well."""
+    assert await asked(f"HTTP/1.1 {status} So\r\n\r\n".encode()) is None
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        (b"HTTP/1.1 503 No\r\n\r\n", "/health: status 503"),
+        (b"HTTP/1.1 400 No\r\n\r\n", "/health: status 400"),
+        (b"220 mail.example ESMTP\r\n", "the answer is no HTTP"),
+        (b"", "the connection was closed without an answer"),
+    ],
+)
+async def test_unwell(answer, told):
+    """What is not well says what it was."""
+    assert told in await asked(answer)
+
+
+async def test_no_answer_in_time():
+    """A server that takes the request and says nothing is not well."""
+    assert "no answer within 0.1 s" in await asked(None, timeout_ms=100)
+
+
+async def test_nobody_listens(free_port):
+    """A refused connection is not well, by HTTP and TCP."""
+    for kind in ("http", "tcp"):
+        found = await ask(Probe(kind=kind, port=free_port), LAUNCH, ("127.0.0.1", free_port))
+        assert f"127.0.0.1:{free_port}" in found
+
+
+async def test_tcp():
+    """A connection that is accepted is well."""
+    assert await asked(b"", kind="tcp") is None
+
+
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        (("test", "fast", "=", "fast"), None),
+        (("sh", "-c", "test $MODE = fast"), None),
+        (("sh", "-c", "echo first; echo second >&2; exit 3"), "sh: exit code 3: second"),
+        (("false",), "false: exit code 1"),
+        (("no-such-program",), "no-such-program: No such file or directory"),
+        (("sleep", "600"), "sleep 600: no answer within 0.2 s"),
+    ],
+)
+async def test_commands(command, told):
+    """One that ends with 0 is well; the others say how they ended, with their last line."""
+    assert await ask(Probe(kind="exec", command=command, timeout_ms=200), LAUNCH, None) == told
+
+
+async def test_thresholds():
+    """Changes are told after as many answers in a row as the probe says, and once."""
+    answers = iter([None, "bad", None, None, "bad", "worse", "worst", None, None])
+    told = []
+
+    async def question():
+        return next(answers)
+
+    probe = Probe(port=1, period_ms=1, initial_delay_ms=1, success_threshold=2, failure_threshold=2)
+    with pytest.raises(RuntimeError):  # the answers have run out
+        await keep_asking(probe, question, told.append)
+    assert told == [None, "worse", None]
