@@ -68,14 +68,19 @@ class Rollouts:
             with suppress(anyio.BrokenResourceError):
                 watcher.send_nowait(event)
 
+    async def begun(self) -> None:
+        """Wait until something is under way."""
+        if self.under_way is None:
+            await self._waiting.wait()
+
     async def watch(self, *, wait: bool) -> AsyncGenerator[RolloutEvent, None]:
         """Yield the steps of the rollout under way, from the latest on, until it ends.
 
         Args:
             wait: Where nothing is under way, whether to wait until something is.
         """
-        if self.under_way is None and wait:
-            await self._waiting.wait()
+        if wait:
+            await self.begun()
         if self.under_way is None:
             return
         # No bound: a rollout has a few dozen steps, and must not wait for who looks on.

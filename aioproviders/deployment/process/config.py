@@ -9,10 +9,12 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from aioproviders.config import Milliseconds, Settings, Whole
+from aioproviders.config import Milliseconds, ProviderConfig, Settings, Whole
 from aioproviders.deployment.config import DeploymentConfig, is_dns_label
 
 __all__ = ["ProcessDeploymentConfig", "ProcessLimits"]
+
+_CLEANUP_MARGIN_MS = 5000
 
 
 class ProcessLimits(Settings):
@@ -43,7 +45,7 @@ class ProcessDeploymentConfig(DeploymentConfig):
             binds with ``SO_REUSEPORT``; "per_replica": each gets ports of its own, in the variables
             ``PORT`` and ``PORT_<NAME>``, and `get_status` tells the ``endpoints``.
         host: The address to listen on.
-        working_directory: Where the command runs; by default here.
+        working_directory: Where the command runs; by default where the supervisor does.
         state_directory: Where history and logs are kept, in a folder for each deployment.
         inherit_environment: Whether the replicas have the supervisor's variables: all, none (but ``PATH``,
             ``HOME``, ``LANG``, ``TMPDIR``), or those named.
@@ -80,6 +82,14 @@ class ProcessDeploymentConfig(DeploymentConfig):
     def directory(self) -> Path:
         """The folder of this deployment's history and logs."""
         return self.state_directory / self.namespace / self.name
+
+    def for_operation(self, name: str) -> ProviderConfig:
+        """See `ProviderConfig.for_operation`; `cleanup` has the time that the replicas may take to end."""
+        config = super().for_operation(name)
+        least = self.stop_timeout_ms + _CLEANUP_MARGIN_MS
+        if name != "cleanup" or config.timeout_ms >= least:
+            return config
+        return config.model_copy(update={"timeout_ms": least})
 
     @field_validator("resources")
     @classmethod

@@ -109,7 +109,8 @@ class Controller:
         self.notify()
 
     def kill(self) -> None:
-        """End all processes at once."""
+        """End all processes at once, and start none."""
+        self.paused = True
         for member in self.members:
             member.kill()
 

@@ -14,7 +14,7 @@ __all__ = ["diagnose"]
 _LINES = 20
 
 _SUGGESTIONS = {
-    "StartFailed": "check 'command' and 'working_directory'; a program is looked for in the replica's own PATH",
+    "StartFailed": "check 'command' and 'working_directory'; a program is looked for in the replica's PATH",
     "CrashLoop": "the last lines of its output say most; run the command by hand with the same environment",
     "LivenessFailed": "check 'liveness_probe', or give the service a 'startup_probe' to start in peace",
     "ProbeFailed": "check 'readiness_probe' (kind, path, port), or give it more time: 'rollout_timeout_ms'",

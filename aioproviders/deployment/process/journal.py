@@ -214,7 +214,7 @@ class Journal:
                 self.past.apply(record)
 
     def _write(self, content: bytes) -> None:
-        with open(self._path, "a+b", opener=_private) as file:  # noqa: PTH123 - pathlib's takes no opener
+        with open(self._path, "a+b", opener=_private) as file:
             if file.tell():
                 file.seek(-1, os.SEEK_END)
                 if file.read(1) != b"\n":
@@ -226,7 +226,7 @@ class Journal:
     def _rewrite(self, content: bytes) -> None:
         fresh = self._path.with_suffix(".new")
         fresh.unlink(missing_ok=True)
-        with open(fresh, "xb", opener=_private) as file:  # noqa: PTH123 - likewise
+        with open(fresh, "xb", opener=_private) as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())

@@ -31,7 +31,7 @@ class Member:
         index: Its number among those of its release.
         revision: The release's number.
         config: What it is started with.
-        sockets: What it listens on.
+        sockets: Returns what it listens on; may raise `ProviderError`.
         guardian: Ends its processes if the supervisor has gone.
         output: Takes what it writes; closed with it.
         on_change: Called when something about it has changed.
@@ -55,7 +55,7 @@ class Member:
         revision: int,
         config: ProcessDeploymentConfig,
         *,
-        sockets: Sockets,
+        sockets: Callable[[], Sockets],
         guardian: Guardian,
         output: ReplicaOutput,
         on_change: Callable[[], None],
@@ -93,7 +93,7 @@ class Member:
 
     async def _run_once(self) -> None:
         try:
-            launch, own = prepare(self.config, self.name, self.index, self.revision, self._sockets)
+            launch, own = prepare(self.config, self.name, self.index, self.revision, self._sockets())
         except ProviderError as error:
             self.problem = error.message
             self.note(f"could not be started: {error.message}")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
+from functools import partial
 from typing import Any
 
 import anyio
@@ -22,13 +24,19 @@ from aioproviders.deployment.models import (
 from aioproviders.deployment.process.config import ProcessDeploymentConfig
 from aioproviders.deployment.process.journal import Journal
 from aioproviders.deployment.process.logs import read_logs
+from aioproviders.deployment.process.remote import RemoteSupervisor
+from aioproviders.deployment.process.serving import serve
 from aioproviders.deployment.process.supervisor import Supervisor, is_locked, past_config, state_of_past
 from aioproviders.deployment.process.templates import changes_between, completed
-from aioproviders.errors import ProviderError
+from aioproviders.deployment.rollouts import Rollouts
+from aioproviders.errors import ProviderUnavailableError
 from aioproviders.health import HealthStatus
 from aioproviders.redaction import secrets_in
 
 __all__ = ["ProcessDeploymentProvider"]
+
+_LOOK_AGAIN = 0.1
+"""Seconds from one look for another supervisor to the next."""
 
 
 class ProcessDeploymentProvider(DeploymentProvider[ProcessDeploymentConfig]):
@@ -41,6 +49,7 @@ class ProcessDeploymentProvider(DeploymentProvider[ProcessDeploymentConfig]):
 
     def __init__(self, config: ProcessDeploymentConfig) -> None:
         super().__init__(config)
+        self._rollouts = Rollouts()
         self._supervisor: Supervisor | None = None
         self._opening = anyio.Lock()
 
@@ -90,45 +99,54 @@ class ProcessDeploymentProvider(DeploymentProvider[ProcessDeploymentConfig]):
     async def diff(self, config: DeploymentConfig) -> Sequence[Change]:
         """See `DeploymentProvider.diff`."""
         whole = completed(config, self.config)
-        running = self._running()
+        running = await self._running()
         if running is not None:
             return await running.diff(whole)
         return changes_between(past_config(self.config, await self._past()), whole)
 
     async def history(self) -> Sequence[Release]:
         """See `DeploymentProvider.history`."""
-        running = self._running()
+        running = await self._running()
         if running is not None:
             return await running.history()
         return (await self._past()).past.history(self.config.history_limit)
 
     async def watch_rollout(self, *, wait: bool = False) -> AsyncGenerator[RolloutEvent, None]:
         """See `DeploymentProvider.watch_rollout`."""
-        acting = await self._acting()
-        async for event in acting.watch_rollout(wait=wait):
-            yield event
+        running = await self._running()
+        while wait and self._rollouts.under_way is None and not isinstance(running, RemoteSupervisor):
+            # Here it is told of at once; that another process has become the supervisor is not.
+            with anyio.move_on_after(_LOOK_AGAIN):
+                await self._rollouts.begun()
+            running = await self._running()
+        here = self._rollouts.watch(wait=False)
+        events = running.watch_rollout(wait=wait) if isinstance(running, RemoteSupervisor) else here
+        async with aclosing(events):
+            async for event in events:
+                yield event
 
     async def logs(
         self, *, instance: str | None = None, lines: int = 100, follow: bool = False
     ) -> AsyncGenerator[LogLine, None]:
-        """See `DeploymentProvider.logs`."""
-        running = self._running()
-        if running is not None:
-            async for line in running.logs(instance=instance, lines=lines, follow=follow):
-                yield line
-        else:
+        """See `DeploymentProvider.logs`; of a deployment that nobody runs there is nothing to follow."""
+        running = await self._running()
+        if running is None:
             for line in await read_logs(self.config.directory, instance, lines):
+                yield line
+            return
+        async with aclosing(running.logs(instance=instance, lines=lines, follow=follow)) as written:
+            async for line in written:
                 yield line
 
     async def _state(self) -> DeploymentState:
-        running = self._running()
+        running = await self._running()
         if running is not None:
             return await running.get_status()
         return state_of_past(self.config, await self._past())
 
     async def is_supervised_elsewhere(self) -> bool:
         """Whether another provider, of this or of another process, runs the deployment."""
-        if self._supervisor is not None:
+        if self._supervisor is not None and not self._supervisor.ended:
             return False
         return await to_thread.run_sync(is_locked, self.config.directory)
 
@@ -137,26 +155,55 @@ class ProcessDeploymentProvider(DeploymentProvider[ProcessDeploymentConfig]):
         if self._supervisor is not None:
             self._supervisor.kill()
 
-    def _running(self) -> Supervisor | None:
-        return self._supervisor
-
     async def _past(self) -> Journal:
         """Read the journal of a deployment that nobody runs."""
         journal = Journal(self.config.directory)
         await journal.load()
         return journal
 
-    async def _acting(self) -> Supervisor:
-        """Return who acts: this provider, as the supervisor that it then is."""
-        async with self._opening:
-            if self._supervisor is None:
-                supervisor = await Supervisor.open(self.config, self.logger)
-                if supervisor is None:
-                    raise ProviderError("another one has it")
-                try:
-                    self.spawn(supervisor.run, name="supervisor")
-                except BaseException:
-                    await supervisor.close()
-                    raise
-                self._supervisor = supervisor
+    async def _running(self) -> Supervisor | RemoteSupervisor | None:
+        """Return who runs the deployment, if anybody does."""
+        if self._supervisor is not None and not self._supervisor.ended:
             return self._supervisor
+        return await RemoteSupervisor.find(self.config)
+
+    async def _acting(self) -> Supervisor | RemoteSupervisor:
+        """Return who runs the deployment, this provider if nobody else does.
+
+        Raises:
+            ProviderUnavailableError: Another one does, and does not answer.
+            ProviderStateError: This one would, and has no owner for what runs in the background.
+        """
+        async with self._opening:
+            # One that has just begun, or is about to end, does not answer for a moment.
+            with anyio.move_on_after(self.config.timeout_ms / 1000):
+                while True:
+                    running = await self._running() or await self._take_over()
+                    if running is not None:
+                        return running
+                    await anyio.sleep(_LOOK_AGAIN)
+        raise ProviderUnavailableError(
+            f"another process runs {self.config.namespace}/{self.config.name}, and does not answer; it is "
+            f"the one that has {self.config.directory / 'supervisor.lock'} open",
+            sent=False,
+        )
+
+    async def _take_over(self) -> Supervisor | None:
+        supervisor = await Supervisor.open(self.config, self._rollouts, self.logger)
+        if supervisor is None:
+            return None
+        try:
+            self.spawn(supervisor.run, partial(self._serve, supervisor), name="supervisor")
+        except BaseException:
+            with anyio.CancelScope(shield=True):
+                await supervisor.close()
+            raise
+        self._supervisor = supervisor
+        return supervisor
+
+    async def _serve(self, supervisor: Supervisor) -> None:
+        try:
+            await serve(supervisor, self.config.directory, self.conceal)
+        except OSError as error:
+            # Nobody else can ask then; that is no reason to end what runs.
+            self.logger.warning("supervisor.unreachable", error=error)

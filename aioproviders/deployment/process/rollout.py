@@ -110,8 +110,7 @@ class Rollout:
         """See it through; tells and logs how it went."""
         try:
             self._outcome = await self._run()
-        except (ProviderError, OSError) as error:
-            # Of the journal, most likely: a full disk.
+        except Exception as error:  # noqa: BLE001 - whoever waits for it gets it; the processes live on
             self._status = DeploymentStatus.FAILED
             self._outcome = error
         finally:
@@ -131,7 +130,7 @@ class Rollout:
         self._say("started", f"{self._what} begins")
         self._controller.aim(target)
         try:
-            await self._settle(target, target.config.rollout_timeout_ms / 1000)
+            await self._settle(target.config.rollout_timeout_ms / 1000)
         except _OrderedError:
             return await self._follow_order()
         except _RolloutError as error:
@@ -141,8 +140,8 @@ class Rollout:
         self._log("rollout.completed")
         return self._make_result(True, f"version {target.version} runs, {self._controller.replicas}")
 
-    async def _settle(self, target: Target, limit: float) -> None:
-        """Wait until `target` runs."""
+    async def _settle(self, limit: float) -> None:
+        """Wait until the controller has what it is after."""
         with anyio.move_on_after(limit):
             while True:
                 changed = self._controller.changed
@@ -188,7 +187,7 @@ class Rollout:
         self._controller.renew()
         self._controller.aim(target)
         try:
-            await self._settle(target, self.target.config.rollback_timeout_ms / 1000)
+            await self._settle(self.target.config.rollback_timeout_ms / 1000)
         except _RolloutError as error:
             return error.diagnosis
         except _OrderedError:

@@ -6,8 +6,9 @@ import fcntl
 import os
 import signal
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,15 +32,15 @@ from aioproviders.deployment.process.config import ProcessDeploymentConfig
 from aioproviders.deployment.process.controller import Controller, Target
 from aioproviders.deployment.process.guardian import Guardian
 from aioproviders.deployment.process.journal import Journal, ReleaseRecord, new_release
+from aioproviders.deployment.process.listeners import Listeners
 from aioproviders.deployment.process.logs import LOGS, LogHub, read_logs
 from aioproviders.deployment.process.member import Member
 from aioproviders.deployment.process.output import ReplicaOutput
 from aioproviders.deployment.process.rollout import Rollout
-from aioproviders.deployment.process.sockets import Sockets
 from aioproviders.deployment.process.templates import Template, changes_between, same_processes
 from aioproviders.deployment.releases import find_release
 from aioproviders.deployment.rollouts import Rollouts
-from aioproviders.errors import ConfigurationError, NotFoundError, ProviderError
+from aioproviders.errors import ConfigurationError, NotFoundError, ProviderStateError
 from aioproviders.logs import ProviderLogger
 
 __all__ = ["Supervisor", "is_locked", "past_config", "state_of_past"]
@@ -54,16 +55,19 @@ class Supervisor:
         config: The provider's config.
         lock: Descriptor of the lock, held.
         journal: The journal, read.
-        logger: Logs the steps of rollouts.
-
-    Attributes:
         rollouts: What is under way.
+        logger: Logs the steps of rollouts.
     """
 
     def __init__(
-        self, config: ProcessDeploymentConfig, lock: int, journal: Journal, logger: ProviderLogger
+        self,
+        config: ProcessDeploymentConfig,
+        lock: int,
+        journal: Journal,
+        rollouts: Rollouts,
+        logger: ProviderLogger,
     ) -> None:
-        self.rollouts = Rollouts()
+        self._rollouts = rollouts
         self._config = config
         self._lock: int | None = lock
         self._journal = journal
@@ -71,7 +75,7 @@ class Supervisor:
         self._guardian = Guardian()
         self._logs = LogHub()
         self._controller = Controller(self._make_member)
-        self._sockets: list[Sockets] = []
+        self._listeners = Listeners()
         self._configs: dict[int, ProcessDeploymentConfig] = {}
         self._rollout: Rollout | None = None
         self._task_group: TaskGroup | None = None
@@ -80,7 +84,9 @@ class Supervisor:
         self._groups_changed = anyio.Event()
 
     @classmethod
-    async def open(cls, config: ProcessDeploymentConfig, logger: ProviderLogger) -> Supervisor | None:
+    async def open(
+        cls, config: ProcessDeploymentConfig, rollouts: Rollouts, logger: ProviderLogger
+    ) -> Supervisor | None:
         """Become the supervisor; None where somebody else is.
 
         What one before has left behind by crashing is ended.
@@ -102,22 +108,33 @@ class Supervisor:
         except BaseException:
             os.close(lock)
             raise
-        return cls(config, lock, journal, logger)
+        return cls(config, lock, journal, rollouts, logger)
+
+    @property
+    def ended(self) -> bool:
+        """Whether it has let the deployment go."""
+        return self._lock is None
 
     # Its life.
 
-    async def run(self) -> None:
-        """Run what there is to run until cancelled; then all processes are stopped, side by side."""
+    async def run(self, serve: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Run what there is to run until cancelled; then all processes are stopped, side by side.
+
+        Args:
+            serve: Lets others ask it meanwhile.
+        """
         try:
             await self._guardian.start()
             async with anyio.create_task_group() as self._task_group:
                 self._task_group.start_soon(self._guardian.keep)
                 self._task_group.start_soon(self._controller.run)
                 self._task_group.start_soon(self._note_groups)
+                self._task_group.start_soon(serve)
                 self._running.set()
                 await anyio.sleep_forever()
         finally:
             self._task_group = None
+            self._running.set()
             with anyio.CancelScope(shield=True):
                 await self.close()
 
@@ -130,9 +147,7 @@ class Supervisor:
         self._controller.kill()
         self._logs.close()
         await self._guardian.stop()
-        for sockets in self._sockets:
-            sockets.close()
-        self._sockets.clear()
+        self._listeners.close()
         lock, self._lock = self._lock, None
         if lock is not None:
             os.close(lock)
@@ -174,36 +189,12 @@ class Supervisor:
             index,
             target.revision,
             config,
-            sockets=self._sockets_for(config),
+            sockets=partial(self._listeners.bind, config),
             guardian=self._guardian,
             output=output,
             on_change=self._controller.notify,
             on_process=self._on_process,
         )
-
-    def _sockets_for(self, config: ProcessDeploymentConfig) -> Sockets:
-        """Return the sockets of a release, bound at the first need.
-
-        Raises:
-            ConflictError: Another program listens there.
-            ConfigurationError: There is no such address here.
-        """
-        for sockets in self._sockets:
-            if (sockets.host, sockets.ports, sockets.mode) == (config.host, config.ports, config.sockets):
-                return sockets
-        bound = Sockets.bind(config.host, config.ports, config.sockets)
-        self._sockets.append(bound)
-        return bound
-
-    def _close_unused_sockets(self) -> None:
-        configs = [member.config for member in self._controller.members]
-        if self._controller.target is not None:
-            configs.append(self._controller.target.config)
-        used = [self._sockets_for(config) for config in configs]
-        for sockets in self._sockets:
-            if sockets not in used:
-                sockets.close()
-        self._sockets = [sockets for sockets in self._sockets if sockets in used]
 
     # What it does.
 
@@ -215,7 +206,7 @@ class Supervisor:
             told = f"{len(changes)} changes" if changes else "nothing would change"
             return self._result(began, f"dry run: {told}", changes=changes)
         what = f"rollout of {config.version}"
-        with self.rollouts.turn(what, config.version):
+        with self._rollouts.turn(what, config.version):
             await self._supersede()
             controller, past = self._controller, self._journal.past
             target, current = controller.target, past.current_release
@@ -231,15 +222,10 @@ class Supervisor:
                 controller.aim(new)
                 if controller.settled:
                     return self._result(began, f"version {config.version} runs already: unchanged")
-            self._sockets_for(config)
-            if same:
-                await self._journal.current(revision, replicas=new.replicas)
-            else:
-                record = new_release(revision, config.version, template, config.change_cause)
-                await self._journal.release(record, replicas=new.replicas)
-                await self._journal.forget(config.history_limit)
+            self._listeners.bind(config)
+            release = None if same else new_release(revision, config.version, template, config.change_cause)
             fallback = self._fallback(revision, target) if config.rollback_on_failure else None
-            return await self._roll_out(what, new, before=target, fallback=fallback)
+            return await self._roll_out(what, new, release, before=target, fallback=fallback)
 
     async def scale(self, replicas: int) -> DeploymentResult:
         """See `DeploymentProvider.scale`."""
@@ -247,7 +233,7 @@ class Supervisor:
         if isinstance(replicas, bool) or replicas < 0:
             raise ConfigurationError(f"replicas should be 0 or more, not {replicas!r}")
         what = f"scaling to {replicas}"
-        with self.rollouts.turn(what):
+        with self._rollouts.turn(what):
             await self._supersede()
             before = self._controller.target
             current = before or self._past_target()
@@ -256,15 +242,14 @@ class Supervisor:
             target = current.scaled(replicas)
             if before is not None and before.replicas == replicas and self._controller.settled:
                 return self._result(began, f"{replicas} instances run already: unchanged")
-            self._sockets_for(target.config)
-            await self._journal.current(target.revision, replicas=replicas)
-            return await self._roll_out(what, target, before=before, fallback=None)
+            self._listeners.bind(target.config)
+            return await self._roll_out(what, target, None, before=before, fallback=None)
 
     async def rollback(self, version: str) -> DeploymentResult:
         """See `DeploymentProvider.rollback`."""
         began = time.monotonic()
         what = f"rollback to {version}"
-        with self.rollouts.turn(what):
+        with self._rollouts.turn(what):
             await self._supersede()
             past, controller = self._journal.past, self._controller
             if not past.releases:
@@ -281,35 +266,43 @@ class Supervisor:
             revision = found.revision if again else past.next_revision
             target = Target(revision, config)
             self._configs[revision] = config
-            self._sockets_for(config)
-            if again:
-                await self._journal.current(revision, replicas=replicas)
-            else:
-                cause = f"rollback to {found.version} (revision {found.revision})"
-                record = new_release(revision, found.version, found.template, cause)
-                await self._journal.release(record, replicas=replicas)
-                await self._journal.forget(config.history_limit)
-            return await self._roll_out(what, target, before=before, fallback=None)
+            self._listeners.bind(config)
+            cause = f"rollback to {found.version} (revision {found.revision})"
+            release = None if again else new_release(revision, found.version, found.template, cause)
+            return await self._roll_out(what, target, release, before=before, fallback=None)
 
     async def _roll_out(
-        self, what: str, target: Target, *, before: Target | None, fallback: Target | None
+        self,
+        what: str,
+        target: Target,
+        release: ReleaseRecord | None,
+        *,
+        before: Target | None,
+        fallback: Target | None,
     ) -> DeploymentResult:
-        """Begin a rollout, and wait for it."""
+        """Write down what is about to be done, begin it, and wait for it."""
         await self._running.wait()
-        if self._task_group is None:
-            raise ProviderError("the supervisor has ended", sent=False)
-        self._controller.renew()
-        rollout = self._rollout = Rollout(
-            what,
-            target,
-            before=before,
-            fallback=fallback,
-            controller=self._controller,
-            journal=self._journal,
-            tell=self.rollouts.tell,
-            logger=self._logger,
-        )
-        self._task_group.start_soon(self._see_through, rollout)
+        # What is written down is also begun.
+        with anyio.CancelScope(shield=True):
+            if release is None:
+                await self._journal.current(target.revision, replicas=target.replicas)
+            else:
+                await self._journal.release(release, replicas=target.replicas)
+                await self._journal.forget(target.config.history_limit)
+            if self._task_group is None:
+                raise ProviderStateError(f"the provider was closed before the {what}", sent=False)
+            self._controller.renew()
+            rollout = self._rollout = Rollout(
+                what,
+                target,
+                before=before,
+                fallback=fallback,
+                controller=self._controller,
+                journal=self._journal,
+                tell=self._rollouts.tell,
+                logger=self._logger,
+            )
+            self._task_group.start_soon(self._see_through, rollout)
         try:
             await rollout.done.wait()
         except anyio.get_cancelled_exc_class():
@@ -323,7 +316,9 @@ class Supervisor:
 
     async def _see_through(self, rollout: Rollout) -> None:
         await rollout.run()
-        self._close_unused_sockets()
+        target = self._controller.target
+        used = [member.config for member in self._controller.members]
+        self._listeners.keep([*used, target.config] if target else used)
 
     async def _supersede(self) -> None:
         """End a rollout that whoever began it has left."""
@@ -415,7 +410,7 @@ class Supervisor:
 
     def watch_rollout(self, *, wait: bool) -> AsyncGenerator[RolloutEvent, None]:
         """See `DeploymentProvider.watch_rollout`."""
-        return self.rollouts.watch(wait=wait)
+        return self._rollouts.watch(wait=wait)
 
     async def logs(self, *, instance: str | None, lines: int, follow: bool) -> AsyncGenerator[LogLine, None]:
         """See `DeploymentProvider.logs`."""

@@ -79,8 +79,8 @@ class Template(BaseModel):
         missing = [name for name in self.secrets if name not in config.env]
         if missing:
             raise ConfigurationError(
-                f"version {self.fields['version']} needs the secret {', '.join(missing)}, and secrets are not "
-                f"kept on disk: set env.{missing[0]} in the config"
+                f"version {self.fields['version']} needs the secret {', '.join(missing)}, and secrets are "
+                f"not kept on disk: set env.{missing[0]} in the config"
             )
         env = {**self.fields["env"], **{name: config.env[name] for name in self.secrets}}
         return _validated({**_given(config), **self.fields, "env": env})
