@@ -283,6 +283,21 @@ async def test_a_diff_of_what_is_not_there(here):
     assert secret.after["data"] == {"PASSWORD": "**********"}
 
 
+async def test_a_diff_in_a_namespace_that_is_not_there(here):
+    """It comes along, or the error is the deploy's."""
+    fields = {"namespace": f"{here.namespace}-none"}
+    changes = await diff_plan(here.api, await here.plan(**fields, create_namespace=True))
+    assert [change.object.partition("/")[0] for change in changes] == ["Namespace", "Deployment"]
+    with pytest.raises(NotFoundError, match="not found"):
+        await diff_plan(here.api, await here.plan(**fields))
+
+
+async def test_a_diff_of_what_would_be_refused(here):
+    """It fails as the deploy would."""
+    with pytest.raises(ConfigurationError, match=r"spec\.template\.labels"):
+        await diff_plan(here.api, await here.plan(labels={"team": "red and blue"}))
+
+
 async def test_a_diff_of_the_same_is_empty(here):
     """What the server fills in or keeps books of is no difference."""
     plan = await here.plan(**ALL)

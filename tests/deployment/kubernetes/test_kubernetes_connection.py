@@ -128,6 +128,18 @@ async def test_a_missing_kubeconfig_is_named():
         (kubeconfig("http://x", user={"client-certificate-data": "eA=="}), "belong together"),
         (kubeconfig("http://x", user={"auth-provider": {"name": "gcp"}}), "use an 'exec' plugin"),
         (kubeconfig("http://x", user={"exec": {}}), "table with 'command'"),
+        (
+            kubeconfig("https://x", user={"client-certificate-data": "eA==", "client-key-data": "eA=="}),
+            "the client certificate and its key don't fit together",
+        ),
+        ("clusters: []", "no context is current; name one, there are: none"),
+        ("a: 1\n---\nb: 2", "a kubeconfig is one document, this has 2"),
+        (
+            kubeconfig("http://x").replace('"name": "u"', '"name": "other"'),
+            "context 'here' names 'u', which is none of the users: other",
+        ),
+        ("a: \x07", "special characters are not allowed"),
+        ("a: 99999-99-99\nb: !!int x", "invalid literal for int"),
     ],
 )
 async def test_a_broken_kubeconfig_is_told_in_a_line(write, text, said):
@@ -137,6 +149,21 @@ async def test_a_broken_kubeconfig_is_told_in_a_line(write, text, said):
     assert said in message
     assert str(path) in message
     assert "\n" not in message
+
+
+async def test_a_kubeconfig_that_is_no_text_is_told(tmp_path):
+    """Bytes that are no UTF-8 are no YAML."""
+    path = tmp_path / "k"
+    path.write_bytes(b"a: \xff")
+    assert await refusal(kubeconfig_path=path) == f"{path}: is no text in UTF-8"
+
+
+async def test_a_pod_has_no_contexts(monkeypatch):
+    """A context in the config means a kubeconfig that is missing."""
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "::1")
+    monkeypatch.setenv("KUBERNETES_SERVICE_PORT", "443")
+    assert "there is no context 'prod'" in await refusal(context="prod")
+    assert "this pod has no service account token" in await refusal()
 
 
 async def test_a_pod_needs_no_kubeconfig(monkeypatch, tmp_path):
@@ -267,6 +294,64 @@ async def test_requests_side_by_side_share_a_run_of_the_plugin(write, tmp_path):
     assert (tmp_path / "runs").read_text().split() == ["1"]
 
 
+async def test_a_plugin_that_fails_later_is_told(write, tmp_path):
+    """Refused, its credential can't be renewed: what the plugin said is the error."""
+    once = f"import os, sys; os.path.exists({str(tmp_path / 'runs')!r}) and sys.exit('session over')"
+    script = write("once.py", once + PLUGIN)
+    async with ScriptedApi({VERSION: [REFUSED]}) as server:
+        user = plugin_user(write, tmp_path)
+        user["exec"]["args"][0] = str(script)
+        with pytest.raises(AuthenticationError, match="ended with 1: session over"):
+            await ask(write("k", kubeconfig(server.url, user)))
+    assert len(server.seen) == 1
+
+
+async def test_a_plugin_beside_its_kubeconfig_learns_of_the_cluster(write, tmp_path):
+    """A relative path starts at the kubeconfig, and provideClusterInfo is heeded."""
+    told = tmp_path / "told"
+    script = write(
+        "plugin",
+        f"#!{sys.executable}\n"
+        + PLUGIN.replace(
+            "status = {",
+            f"""
+Path({str(told)!r}).write_text(os.environ["KUBERNETES_EXEC_INFO"])
+status = {{""",
+        ),
+    )
+    script.chmod(0o700)
+    user = {
+        "exec": {**plugin_user(write, tmp_path)["exec"], "command": "./plugin", "provideClusterInfo": True}
+    }
+    user["exec"]["args"] = [str(tmp_path / "runs")]
+    async with ScriptedApi({VERSION: [GOOD]}) as server:
+        await ask(write("k", kubeconfig(server.url, user, {"tls-server-name": "inner"})))
+    spec = json.loads(told.read_text())["spec"]
+    assert spec == {"interactive": False, "cluster": {"server": server.url, "tls-server-name": "inner"}}
+
+
+async def test_an_empty_token_file_is_told(write, tmp_path):
+    """It names the file."""
+    (tmp_path / "token").touch()
+    with pytest.raises(ConfigurationError, match="token: the token file is empty"):
+        await ask(write("k", kubeconfig("http://127.0.0.1:1", {"tokenFile": "token"})))
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        ({"token": "t", "expirationTimestamp": "soon"}, "expirationTimestamp 'soon' is no time"),
+        ({"clientCertificateData": "x"}, "gave neither a token nor a certificate with its key"),
+    ],
+)
+async def test_a_credential_that_makes_no_sense(write, status, said):
+    """It is told as the plugin's failure."""
+    credential = {"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential", "status": status}
+    user = {"exec": {"command": sys.executable, "args": ["-c", f"print({json.dumps(credential)!r})"]}}
+    with pytest.raises(AuthenticationError, match=said):
+        await ask(write("k", kubeconfig("http://127.0.0.1:1", user)))
+
+
 @pytest.mark.parametrize(
     ("command", "args", "kind", "said"),
     [
@@ -387,6 +472,35 @@ async def test_a_certificate_of_a_stranger_is_refused(write, tmp_path):
     assert "can't be trusted" in caught.value.message
     assert not caught.value.retryable
     assert len(server.seen) == 1
+
+
+async def test_a_server_that_wants_a_certificate(write, tmp_path):
+    """Without one the handshake fails, and the error says whose fault that is."""
+    ca = trustme.CA()
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    ca.issue_cert("127.0.0.1").configure_cert(tls)
+    ca.configure_trust(tls)
+    tls.verify_mode = ssl.CERT_REQUIRED
+    tls.maximum_version = ssl.TLSVersion.TLSv1_2  # later ones tell only after the handshake, or hang up first
+    ca.cert_pem.write_to_path(tmp_path / "ca.crt")
+    async with ScriptedApi({VERSION: [GOOD]}, tls) as server:
+        with pytest.raises(AuthenticationError, match="refused the client certificate"):
+            await ask(write("k", kubeconfig(server.url, cluster={"certificate-authority": "ca.crt"})))
+
+
+async def test_no_tls_where_there_should_be(write):
+    """A server that speaks plain HTTP is no API server at https."""
+    async with ScriptedApi({VERSION: [GOOD]}) as server:
+        with pytest.raises(ProviderUnavailableError, match="no TLS with https://"):
+            await ask(write("k", kubeconfig(server.url.replace("http:", "https:"))))
+
+
+async def test_a_proxy_that_refuses(write):
+    """It was not sent; the proxy's status is told."""
+    async with ScriptedApi({}) as proxy:
+        with pytest.raises(ProviderUnavailableError, match="the proxy answered 404") as caught:
+            await ask(write("k", kubeconfig("https://cluster.invalid", cluster={"proxy-url": proxy.url})))
+    assert not caught.value.sent
 
 
 async def test_a_certificate_for_another_name(write, tmp_path):

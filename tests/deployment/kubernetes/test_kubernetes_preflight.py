@@ -3,6 +3,8 @@
 import pytest
 import yaml
 from cluster import cluster
+from scripted_api import ScriptedApi
+from scripted_api import kubeconfig as kubeconfig_of
 
 from aioproviders.deployment.kubernetes.apply import apply_plan
 from aioproviders.deployment.kubernetes.health import cluster_health
@@ -97,6 +99,19 @@ async def test_rules_for_names_are_asked_about(limited_kubeconfig, namespace):
     async with cluster(await limited_kubeconfig(rules), namespace) as here:
         message = (await refused(here)).partition("\n")[0]
     assert message.partition(": ")[2].startswith("list horizontalpodautoscalers.autoscaling; this would do")
+
+
+async def test_who_may_not_even_ask_goes_on(tmp_path):
+    """The requests themselves will tell."""
+    path = tmp_path / "kubeconfig"
+    reviews = "POST /apis/authorization.k8s.io/v1/selfsubjectrulesreviews"
+    denied = {"kind": "Status", "code": 403, "message": 'is forbidden: User "x" cannot create'}
+    async with ScriptedApi({reviews: [(403, denied), (401, {})]}) as server:
+        path.write_text(kubeconfig_of(server.url))
+        async with cluster(path, "shop") as here:
+            await Preflight().check(here.api, await here.plan())
+            with pytest.raises(AuthenticationError, match="does not accept the credentials"):
+                await Preflight().check(here.api, await here.plan())
 
 
 async def test_a_forbidden_request_tells_who_may_not_do_what(limited):
