@@ -19,23 +19,24 @@ if TYPE_CHECKING:  # typing takes as long to load as all the rest
 
 _FIRST = 3
 """The first descriptor that is handed over, by sd_listen_fds(3)."""
-_ASIDE = 200
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
 def main() -> int:
     """Read the plan and become the program; returns where that failed."""
     plan = json.load(sys.stdin)
-    # Out of the way of the numbers to come.
-    report = fcntl.fcntl(plan["report"], fcntl.F_DUPFD_CLOEXEC, _ASIDE)
+    report = aside(plan, plan["report"])
     try:
         become(plan)
     except (OSError, ValueError) as error:
-        # A program that is not there and a folder that is not read alike.
-        where = plan["argv"][0] if error.__class__ is FileNotFoundError else ""
-        text = f"{getattr(error, 'strerror', None) or error}"
-        os.write(report, f"{where}: {text}".removeprefix(": ").encode()[:4000])
+        os.write(report, f"{getattr(error, 'strerror', None) or error}".encode()[:4000])
     return 127
+
+
+def aside(plan: "dict[str, Any]", number: int) -> int:
+    """Return a copy of a descriptor, out of the way of the numbers to come; the program gets neither."""
+    os.set_inheritable(number, False)
+    return fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, _FIRST + len(plan["descriptors"]))
 
 
 def become(plan: "dict[str, Any]") -> None:
@@ -45,12 +46,11 @@ def become(plan: "dict[str, Any]") -> None:
     if os.getppid() != plan["parent"]:
         return  # it has gone already
     env, descriptors = plan["env"], plan["descriptors"]
-    aside = [fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, _ASIDE) for number in descriptors]
-    for index, number in enumerate(aside):
+    # All copies first: a number to come may be one that is still to be copied.
+    for index, number in enumerate([aside(plan, number) for number in descriptors]):
         os.dup2(number, _FIRST + index)
-    os.closerange(_FIRST + len(aside), _ASIDE)
-    if aside:
-        env["LISTEN_FDS"] = str(len(aside))
+    if descriptors:
+        env["LISTEN_FDS"] = str(len(descriptors))
         env["LISTEN_PID"] = str(os.getpid())
         env["LISTEN_FDNAMES"] = ":".join(plan["names"])
     nothing = os.open(os.devnull, os.O_RDONLY)
@@ -66,7 +66,12 @@ def become(plan: "dict[str, Any]") -> None:
         limit(resource.RLIMIT_NOFILE, plan["open_files"])
     if plan["memory"]:
         limit(resource.RLIMIT_AS, plan["memory"])
-    os.execvpe(plan["argv"][0], plan["argv"], env)  # noqa: S606 - that is what it is for
+    program = plan["argv"][0]
+    try:
+        os.execvpe(program, plan["argv"], env)  # noqa: S606 - that is what it is for
+    except OSError as error:
+        # A program that is not there and a folder that is not read alike.
+        raise ValueError(f"{program}: {error.strerror}") from None
 
 
 def reset_signals() -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from anyio.abc import Process
 
 from aioproviders.deployment.config import Probe
 from aioproviders.deployment.process.config import ProcessLimits
+from aioproviders.deployment.process.guardian import Guardian
 from aioproviders.deployment.process.sockets import ReplicaSockets
 from aioproviders.errors import ConfigurationError
 
@@ -23,6 +26,8 @@ __all__ = ["Launch", "start"]
 _LAUNCHER = Path(__file__).with_name("launcher.py")
 _MIB = 1024 * 1024
 _LONGEST_REPORT = 4096
+_OF_THE_SUPERVISOR = ("LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "NOTIFY_SOCKET")
+"""Variables that tell one process of what it alone was given (sd_listen_fds(3), sd_notify(3))."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +67,10 @@ class Launch:
         return next((probe for probe in probes if probe is not None and probe.kind == "http"), None)
 
 
-async def start(launch: Launch, sockets: ReplicaSockets, notify_socket: str | None = None) -> Process:
-    """Start it, in a session and process group of its own.
+async def start(
+    launch: Launch, sockets: ReplicaSockets, guardian: Guardian, notify_socket: str | None = None
+) -> Process:
+    """Start it, in a session and process group of its own, which is in the guardian's care then.
 
     It ends with the thread that runs the event loop, as the kernel tells it of that thread's end
     (prctl(2), ``PR_SET_PDEATHSIG``).
@@ -77,7 +84,7 @@ async def start(launch: Launch, sockets: ReplicaSockets, notify_socket: str | No
     told, report = os.pipe()
     try:
         try:
-            process = await _open(launch, sockets, notify_socket, report)
+            process = await _open(launch, sockets, guardian, notify_socket, report)
         finally:
             os.close(report)
         try:
@@ -86,18 +93,28 @@ async def start(launch: Launch, sockets: ReplicaSockets, notify_socket: str | No
             if problem:
                 raise ConfigurationError(f"can't be started: {problem}")
         except BaseException:
-            with anyio.CancelScope(shield=True):
-                process.kill()
-                await process.aclose()
+            await _end(process, guardian)
             raise
     finally:
         os.close(told)
     return process
 
 
-async def _open(launch: Launch, sockets: ReplicaSockets, notify_socket: str | None, report: int) -> Process:
+async def _end(process: Process, guardian: Guardian) -> None:
+    """Kill what was started; it may have become the program by now, with children of its own."""
+    with anyio.CancelScope(shield=True):
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        await process.aclose()
+    guardian.remove(process.pid)
+
+
+async def _open(
+    launch: Launch, sockets: ReplicaSockets, guardian: Guardian, notify_socket: str | None, report: int
+) -> Process:
     descriptors = [item.fileno() for _, item in sockets.handed]
-    env = {**sockets.env, **launch.env}
+    own = {name: value for name, value in launch.env.items() if name not in _OF_THE_SUPERVISOR}
+    env = {**sockets.env, **own}
     if notify_socket is not None:
         env["NOTIFY_SOCKET"] = notify_socket
     plan = {
@@ -123,14 +140,14 @@ async def _open(launch: Launch, sockets: ReplicaSockets, notify_socket: str | No
             start_new_session=True,
             pass_fds=(*descriptors, report),
         )
+    # Before it gets its plan: what the program starts is in a group that the guardian knows already.
+    guardian.add(process.pid)
     try:
         assert process.stdin is not None  # noqa: S101 - it is a pipe
         await process.stdin.send(json.dumps(plan).encode())
         await process.stdin.aclose()
     except BaseException as error:
-        with anyio.CancelScope(shield=True):
-            process.kill()
-            await process.aclose()
+        await _end(process, guardian)
         if isinstance(error, anyio.BrokenResourceError):
             raise ConfigurationError("can't be started: its launcher ended at once") from error
         raise

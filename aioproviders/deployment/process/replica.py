@@ -129,7 +129,7 @@ class Replica:
                 if any(_is_notify(probe) for probe in (self.launch.readiness, self.launch.startup)):
                     path, messages = await stack.enter_async_context(notifications())
                 if not self._stop_asked.is_set():
-                    process = await start(self.launch, self._sockets, path)
+                    process = await start(self.launch, self._sockets, self._guardian, path)
                     await self._accompany(process, messages)
         except (ConfigurationError, OSError) as error:
             told = error.message if isinstance(error, ConfigurationError) else error.strerror or str(error)
@@ -158,7 +158,6 @@ class Replica:
 
     async def _accompany(self, process: Process, messages: Messages | None) -> None:
         self._process, self.pid, self.started_at = process, process.pid, datetime.now(UTC)
-        self._guardian.add(process.pid)
         try:
             self._on_change(self)
             async with anyio.create_task_group() as task_group:
