@@ -13,6 +13,7 @@ import struct
 import subprocess
 import sys
 import termios
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -85,6 +86,8 @@ def http_table(name, url, **settings):
 
 
 def _toml(value):
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_toml, value)) + "]"
     if isinstance(value, dict):
         return "{" + ", ".join(f"{json.dumps(key)} = {_toml(item)}" for key, item in value.items()) + "}"
     return json.dumps(value)
@@ -180,3 +183,69 @@ class Terminal:
             self.process.kill()
             self.process.wait()
         os.close(self._master)
+
+
+APP = Path(__file__).parent.parent / "deployment" / "apps" / "versioned.py"
+
+
+def process_table(name, folder, **settings):
+    """Return the TOML of a process deployment of the tests' service; the program is a copy in `folder`."""
+    app = folder / "versioned.py"
+    app.write_bytes(APP.read_bytes())
+    lines = {
+        "type": "deployment",
+        "driver": "process",
+        "version": "1.0.0",
+        "command": [sys.executable, "-IS", str(app), "{version}"],
+        "readiness_probe": {"kind": "notify"},
+        "state_directory": str(folder / "state"),
+        "stop_timeout_ms": 5000,
+        "rollout_timeout_ms": 20_000,
+        "restart_backoff_initial_ms": 20,
+        "restart_backoff_max_ms": 100,
+        **settings,
+    }
+    return f"[providers.{name}]\n" + "".join(f"{key} = {_toml(value)}\n" for key, value in lines.items())
+
+
+def processes_of(folder):
+    """Return the living processes that have something of `folder` in their command line."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                if os.fsencode(folder) in (entry / "cmdline").read_bytes():
+                    found.append(int(entry.name))
+    return found
+
+
+class Reader:
+    """What a process writes to its pipes, read as it comes."""
+
+    def __init__(self, process):
+        self.process = process
+        self.out, self.err = [], []
+        self._threads = [
+            threading.Thread(target=lambda kept=kept, pipe=pipe: kept.extend(iter(pipe.readline, "")))
+            for kept, pipe in ((self.out, process.stdout), (self.err, process.stderr))
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def wait_for(self, pattern, count=1):
+        """Wait until so many lines match; returns the last match."""
+
+        def found():
+            matches = [match for line in list(self.out) if (match := re.search(pattern, line))]
+            return matches[count - 1] if len(matches) >= count else None
+
+        return until(found, lambda: f"{count} x {pattern!r} in {self.out} {self.err}")
+
+    def end(self):
+        """Wait for the end of the process; returns its exit code."""
+        code = self.process.wait(PATIENCE)
+        for thread in self._threads:
+            thread.join(PATIENCE)
+        self.process.stdout.close()
+        self.process.stderr.close()
+        return code

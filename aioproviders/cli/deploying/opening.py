@@ -17,7 +17,16 @@ from aioproviders.loading import LoadedProviders, ProviderSpec, read_providers
 from aioproviders.redaction import Redactor, secrets_in
 from aioproviders.registry import ProviderRegistry
 
-__all__ = ["Overrides", "Target", "check_supervised", "is_supervisor", "needed", "opened", "unknown"]
+__all__ = [
+    "Overrides",
+    "Target",
+    "check_supervised",
+    "is_supervised",
+    "is_supervisor",
+    "needed",
+    "opened",
+    "unknown",
+]
 
 _MOST_NAMED = 20
 
@@ -116,7 +125,13 @@ def _kind(spec: ProviderSpec) -> str:
 
 def is_supervisor(provider_class: type) -> bool:
     """Whether what such a provider deploys lives as long as the provider: processes of this machine."""
-    return hasattr(provider_class, "supervises")
+    return hasattr(provider_class, "is_supervised_elsewhere")
+
+
+async def is_supervised(provider: Any) -> bool:
+    """Whether another provider runs the processes."""
+    elsewhere: bool = await provider.is_supervised_elsewhere()
+    return elsewhere
 
 
 async def check_supervised(target: Target) -> None:
@@ -125,11 +140,7 @@ async def check_supervised(target: Target) -> None:
     Raises:
         ProviderUnavailableError: The deployment's processes live as long as their supervisor, and none runs.
     """
-    if not is_supervisor(type(target.provider)):
-        return
-    provider: Any = target.provider
-    await provider.initialize()
-    if provider.supervises:
+    if is_supervisor(type(target.provider)) and not await is_supervised(target.provider):
         raise ProviderUnavailableError(
             f"{target.name}: nothing runs it, and processes end with what started them; start "
             f"'aioproviders up {target.name}', and deploy to that from another terminal"

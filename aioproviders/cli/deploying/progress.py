@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Awaitable, Callable, Iterable
-from contextlib import aclosing
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
 import anyio
@@ -23,6 +23,8 @@ __all__ = ["shown_rollout"]
 
 _CLOSING_MS = 1_000
 """How long the last steps may take to be told after the result has come."""
+_LOOK_EVERY = 0.5
+"""Seconds from one look at the instances to the next, where there are no steps."""
 _GONE = {"phase": "stopped", "ready": False, "reason": None}
 
 
@@ -74,28 +76,25 @@ async def _followed(
     signals: Signals,
     view: _View,
 ) -> DeploymentResult | None:
-    begun, ended = anyio.Event(), anyio.Event()
     instances = _Instances(provider, view)
 
     async def follow() -> None:
-        try:
+        # A driver that can't tell, or a connection that was lost: the result says how it went.
+        with suppress(ProviderError):
             async with aclosing(provider.watch_rollout(wait=True)) as events:
                 async for event in events:
-                    begun.set()
                     view.tell(event)
-                    await instances.look(event)
-        except ProviderError:
-            # A driver that can't tell, or a connection that was lost: the result says how it went.
-            pass
-        finally:
-            ended.set()
+                    instances.notice(event)
+        instances.ended.set()
 
     async with anyio.create_task_group() as task_group:
         task_group.start_soon(follow)
+        task_group.start_soon(instances.keep_looking)
         result = await _interruptible(provider, change, signals, view)
-        if begun.is_set():
+        if instances.latest is not None:
             with anyio.move_on_after(_CLOSING_MS / 1000):
-                await ended.wait()
+                await instances.ended.wait()
+                await instances.look()
         task_group.cancel_scope.cancel()
     return result
 
@@ -129,7 +128,11 @@ _CONSEQUENCES = {
 
 
 class _Instances:
-    """Tells of instances where the driver's events don't: by looking at them after each step.
+    """Tells of instances where the driver's events don't: by looking at them after a step, and now and then.
+
+    Attributes:
+        latest: The latest step.
+        ended: Is set after the last one.
 
     Args:
         provider: Whose they are.
@@ -137,27 +140,52 @@ class _Instances:
     """
 
     def __init__(self, provider: DeploymentProvider[Any], view: _View) -> None:
+        self.latest: RolloutEvent | None = None
+        self.ended = anyio.Event()
         self._provider, self._view = provider, view
         self._known: dict[str, Instance] | None = None
         self._told_by_driver = False
+        self._news = anyio.Event()
+        self._looking = anyio.Lock()
 
-    async def look(self, event: RolloutEvent) -> None:
-        """Tell what has changed about them by the time of `event`."""
+    def notice(self, event: RolloutEvent) -> None:
+        """Take a step in."""
+        self.latest = event
         self._told_by_driver = self._told_by_driver or event.kind == "instance"
-        if self._told_by_driver:
+        self._news.set()
+        self._news = anyio.Event()
+
+    async def keep_looking(self) -> None:
+        """Look after each step and every now and then, until cancelled."""
+        while True:
+            news = self._news
+            await self.look()
+            with anyio.move_on_after(_LOOK_EVERY):
+                await news.wait()
+
+    async def look(self) -> None:
+        """Tell what has changed about them."""
+        event = self.latest
+        if event is None or self._told_by_driver:
             return
-        state = await self._provider.get_status()
-        now = {each.name: each for each in state.get("instances") or () if isinstance(each, Instance)}
-        if self._known is None:
-            self._view.begin(now.values())
-        else:
-            gone = [each.model_copy(update=_GONE) for name, each in self._known.items() if name not in now]
-            changed = [each for name, each in now.items() if _said(self._known.get(name)) != _said(each)]
-            for each in (*gone, *changed):
-                told = event.model_copy(
-                    update={"kind": "instance", "message": f"{each.name} is {_said(each)}", "instance": each}
+        async with self._looking:
+            with suppress(ProviderError):
+                state = await self._provider.get_status()
+                self._compare(
+                    event, [each for each in state.get("instances") or () if isinstance(each, Instance)]
                 )
-                self._view.tell(told)
+
+    def _compare(self, event: RolloutEvent, instances: Sequence[Instance]) -> None:
+        now = {each.name: each for each in instances}
+        if self._known is None:
+            # The old ones are no news.
+            self._known = {name: each for name, each in now.items() if each.version != event.version}
+            self._view.begin(self._known.values())
+        gone = [each.model_copy(update=_GONE) for name, each in self._known.items() if name not in now]
+        changed = [each for name, each in now.items() if _said(self._known.get(name)) != _said(each)]
+        for each in (*gone, *changed):
+            told = {"kind": "instance", "message": f"{each.name} is {_said(each)}", "instance": each}
+            self._view.tell(event.model_copy(update=told))
         self._known = now
 
 

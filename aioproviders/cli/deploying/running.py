@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -11,7 +12,7 @@ import anyio
 
 from aioproviders.cli.boundary import FAILED, OK, UsageError
 from aioproviders.cli.deploying.changing import report_result
-from aioproviders.cli.deploying.opening import Target, is_supervisor, needed, unknown
+from aioproviders.cli.deploying.opening import Target, is_supervised, is_supervisor, needed, unknown
 from aioproviders.cli.deploying.prefixes import Prefixes
 from aioproviders.cli.deploying.progress import event_line
 from aioproviders.cli.deploying.signals import Signals, run_with_signals
@@ -26,6 +27,10 @@ __all__ = ["up"]
 
 _LOOK_EVERY = 0.5
 """Seconds from one look at the instances to the next."""
+_PAUSE = 0.05
+"""Seconds until a stream that has ended is asked for again."""
+_MOST_LINES = 1000
+"""Of each instance, that are looked at for such as are new."""
 _MARK = "*"
 """Before a line of our own, to tell it from the application's."""
 
@@ -50,6 +55,7 @@ async def _up(source: Source, names: Sequence[str], json: bool, signals: Signals
         stopping.set()
 
     targets: list[Target] = []
+    running: list[_Running] = []
     # Signals are heeded until the registry is closed, and with it the last process has ended.
     with signals.calling(act):
         async with ProviderRegistry(start=False) as registry:
@@ -57,10 +63,15 @@ async def _up(source: Source, names: Sequence[str], json: bool, signals: Signals
                 registry.register(spec.name, spec.build())
             targets += [await _supervised(registry, spec) for spec in specs]
             async with anyio.create_task_group() as task_group:
-                for target in targets:
-                    task_group.start_soon(_Running(target, output).run, failures, stopping)
+                running += [_Running(target, output) for target in targets]
+                for each in running:
+                    task_group.start_soon(each.run, failures, stopping)
                 await stopping.wait()
                 task_group.cancel_scope.cancel()
+        for spec, each in zip(specs, running, strict=True):
+            provider: Any = spec.build()
+            async with provider:
+                await each.tell_last_lines(provider)
         output.tell("", "stopped")
     return FAILED if failures else OK
 
@@ -81,8 +92,7 @@ def _chosen(loaded: LoadedProviders, names: Sequence[str]) -> list[ProviderSpec]
 
 async def _supervised(registry: ProviderRegistry, spec: ProviderSpec) -> Target:
     provider: Any = registry.get(spec.name, DeploymentProvider)
-    await provider.initialize()
-    if not provider.supervises:
+    if await is_supervised(provider):
         raise ProviderUnavailableError(f"{spec.name}: runs already, started by another 'aioproviders up'")
     return Target(spec.name, provider, provider.config)
 
@@ -133,6 +143,8 @@ class _Running:
         self._output = output
         self._provider = target.provider
         self._before: dict[str, Instance] = {}
+        self._begun = datetime.now(UTC)
+        self._told_until: dict[str, datetime] = {}
 
     async def run(self, failures: list[str], stopping: anyio.Event) -> None:
         """Bring it up, and tell of it from then on; where that fails, note it and have all stopped."""
@@ -153,16 +165,28 @@ class _Running:
     async def _again(self, follow: Callable[[], Awaitable[None]]) -> None:
         while True:
             await follow()
-            await anyio.sleep(_LOOK_EVERY)
+            await anyio.sleep(_PAUSE)
 
     async def _follow_logs(self) -> None:
-        async with aclosing(_stream(self._provider.logs(lines=0, follow=True))) as lines:
+        await self._tell_lines(self._provider.logs(lines=_MOST_LINES, follow=True))
+
+    async def tell_last_lines(self, provider: DeploymentProvider[Any]) -> None:
+        """Tell what was written after the end of `run`, as `provider`, a new one, has kept it."""
+        await self._tell_lines(provider.logs(lines=_MOST_LINES))
+
+    async def _tell_lines(self, stream: AsyncGenerator[LogLine, None]) -> None:
+        """Tell the lines that are new, of this run."""
+        async with aclosing(stream) as lines:
             async for line in lines:
+                if line.at is not None:
+                    if line.at <= self._told_until.get(line.instance, self._begun):
+                        continue
+                    self._told_until[line.instance] = line.at
                 text = self._target.redactor.text(line.text)
                 self._output.line(self._target.name, line.model_copy(update={"text": text}))
 
     async def _follow_rollouts(self) -> None:
-        async with aclosing(_stream(self._provider.watch_rollout(wait=True))) as events:
+        async with aclosing(self._provider.watch_rollout(wait=True)) as events:
             async for event in events:
                 self._tell_event(event)
 
@@ -199,9 +223,3 @@ class _Running:
             return
         facts: Mapping[str, Any] = now.model_dump(mode="json")
         self._output.tell(self._target.name, self._target.redactor.text(told), instance=facts)
-
-
-async def _stream(stream: AsyncGenerator[Any, None]) -> AsyncGenerator[Any, None]:
-    async with aclosing(stream):
-        async for item in stream:
-            yield item
