@@ -164,7 +164,8 @@ def error_of_exception(  # noqa: PLR0911 - one table
     if tls is not None:
         return tls_failure(tls, what, server)
     if isinstance(exc, aiohttp.ClientConnectorError):
-        reason = exc.os_error.strerror or str(exc.os_error)
+        # Asyncio's own, for a server that hangs up during the handshake, says nothing.
+        reason = exc.os_error.strerror or str(exc.os_error) or "it hung up"
         return ProviderUnavailableError(f"{what}: can't connect to {server}: {reason}", sent=False)
     if isinstance(exc, TimeoutError):
         return ProviderTimeoutError(f"{what}: {server} did not answer in time")

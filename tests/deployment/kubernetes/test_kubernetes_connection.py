@@ -7,6 +7,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import aiohttp
 import anyio
 import pytest
 import trustme
@@ -15,6 +16,7 @@ from scripted_api import ScriptedApi, config, kubeconfig
 
 from aioproviders.deployment.kubernetes import kubeconfig as kubeconfigs
 from aioproviders.deployment.kubernetes.connection import connect
+from aioproviders.deployment.kubernetes.errors import error_of_exception
 from aioproviders.errors import (
     AuthenticationError,
     ConfigurationError,
@@ -475,17 +477,27 @@ async def test_a_certificate_of_a_stranger_is_refused(write, tmp_path):
 
 
 async def test_a_server_that_wants_a_certificate(write, tmp_path):
-    """Without one the handshake fails, and the error says whose fault that is."""
+    """It hangs up during the handshake, which is told in words."""
     ca = trustme.CA()
     tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     ca.issue_cert("127.0.0.1").configure_cert(tls)
     ca.configure_trust(tls)
     tls.verify_mode = ssl.CERT_REQUIRED
-    tls.maximum_version = ssl.TLSVersion.TLSv1_2  # later ones tell only after the handshake, or hang up first
+    tls.maximum_version = ssl.TLSVersion.TLSv1_2  # later ones may hang up after the handshake
     ca.cert_pem.write_to_path(tmp_path / "ca.crt")
     async with ScriptedApi({VERSION: [GOOD]}, tls) as server:
-        with pytest.raises(AuthenticationError, match="refused the client certificate"):
+        with pytest.raises(ProviderUnavailableError, match=f"can't connect to {server.url}: it hung up"):
             await ask(write("k", kubeconfig(server.url, cluster={"certificate-authority": "ca.crt"})))
+
+
+def test_an_alert_tells_that_the_certificate_was_refused():
+    """As servers in Go send it: who we are is wrong, not where."""
+    alert = ssl.SSLError(1, "[SSL: TLSV1_ALERT_UNKNOWN_CA] tlsv1 alert unknown ca")
+    broken = aiohttp.ClientOSError()
+    broken.__cause__ = alert
+    error = error_of_exception(broken, "get /version", "https://c")
+    assert isinstance(error, AuthenticationError)
+    assert "https://c refused the client certificate" in error.message
 
 
 async def test_no_tls_where_there_should_be(write):
