@@ -70,7 +70,7 @@ class KubernetesDeploymentProvider(DeploymentProvider[KubernetesDeploymentConfig
 
     async def initialize(self) -> None:
         """Read the kubeconfig and make the client; the cluster is not asked anything."""
-        self._connection = await connect(self.config)
+        self._connection = await connect(self.config, self.conceal)
         self._apis = Api(self._connection, run=self.request), Api(self._connection, run=self._persist)
 
     async def cleanup(self) -> None:
