@@ -11,6 +11,7 @@ from contextlib import suppress
 import anyio
 
 from aioproviders.deployment.config import Probe
+from aioproviders.deployment.process.guardian import Guardian
 from aioproviders.deployment.process.launching import Launch
 from aioproviders.deployment.process.sockets import Address
 
@@ -49,8 +50,17 @@ async def keep_asking(
         await anyio.sleep(probe.period_ms / 1000)
 
 
-async def ask(probe: Probe, launch: Launch, address: Address | None) -> str | None:
-    """Ask once, by HTTP, TCP or a command; return why it is not well, None if it is."""
+async def ask(
+    probe: Probe, launch: Launch, address: Address | None, guardian: Guardian | None = None
+) -> str | None:
+    """Ask once, by HTTP, TCP or a command; return why it is not well, None if it is.
+
+    Args:
+        probe: How to ask.
+        launch: What a command is run like.
+        address: Where it is asked by HTTP or TCP.
+        guardian: Ends a command if the supervisor has gone.
+    """
     timeout = probe.timeout_ms / 1000
     what = (
         " ".join(probe.command) if probe.kind == "exec" else f"{address[0]}:{address[1]}" if address else ""
@@ -58,7 +68,7 @@ async def ask(probe: Probe, launch: Launch, address: Address | None) -> str | No
     try:
         with anyio.fail_after(timeout):
             if probe.kind == "exec":
-                return await _run(probe, launch)
+                return await _run(probe, launch, guardian)
             assert address is not None  # noqa: S101 - these kinds have one
             if probe.kind == "tcp":
                 await (await anyio.connect_tcp(*address)).aclose()
@@ -72,10 +82,11 @@ async def ask(probe: Probe, launch: Launch, address: Address | None) -> str | No
 
 async def _get(path: str, address: tuple[str, int]) -> str | None:
     host, port = address
-    where = f"GET http://{host}:{port}{path}"
+    authority = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    where = f"GET http://{authority}{path}"
     stream = await anyio.connect_tcp(host, port)
     try:
-        request = f"GET {path} HTTP/1.1\r\nHost: {host}:{port}\r\nConnection: close\r\nAccept: */*\r\n\r\n"
+        request = f"GET {path} HTTP/1.1\r\nHost: {authority}\r\nConnection: close\r\nAccept: */*\r\n\r\n"
         await stream.send(request.encode())
         head = b""
         while b"\r\n" not in head and len(head) < _LONGEST_HEAD:
@@ -91,7 +102,7 @@ async def _get(path: str, address: tuple[str, int]) -> str | None:
     return None if int(status) in _WELL else f"{where}: status {int(status)}"
 
 
-async def _run(probe: Probe, launch: Launch) -> str | None:
+async def _run(probe: Probe, launch: Launch, guardian: Guardian | None) -> str | None:
     name = probe.command[0]
     with anyio.CancelScope(shield=True):  # as in `launching`
         process = await anyio.open_process(
@@ -103,19 +114,34 @@ async def _run(probe: Probe, launch: Launch) -> str | None:
             env=dict(launch.env),
             start_new_session=True,
         )
+    if guardian is not None:
+        guardian.add(process.pid)
     output = b""
-    try:
+
+    async def read() -> None:
+        nonlocal output
         assert process.stdout is not None  # noqa: S101 - it is a pipe
         async for chunk in process.stdout:
             output = (output + chunk)[-_LONGEST_OUTPUT:]
-        code = await process.wait()
+
+    try:
+        async with anyio.create_task_group() as task_group:
+            task_group.start_soon(read)
+            code = await process.wait()
+            # What it has left behind would hold the pipe open, and be one more with each time it is asked.
+            _kill_group(process.pid)
     finally:
         with anyio.CancelScope(shield=True):
-            if process.returncode is None:
-                with suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)
+            _kill_group(process.pid)
             await process.aclose()
+        if guardian is not None:
+            guardian.remove(process.pid)
     if code == 0:
         return None
     last = output.decode(errors="replace").strip().rpartition("\n")[2]
     return f"{name}: exit code {code}" + (f": {last}" if last else "")
+
+
+def _kill_group(group: int) -> None:
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(group, signal.SIGKILL)

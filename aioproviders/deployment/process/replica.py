@@ -260,7 +260,8 @@ class Replica:
             task_group.start_soon(keep_asking, probe, self._question(probe), tell)
 
     def _question(self, probe: Probe) -> Callable[[], Awaitable[str | None]]:
-        return partial(ask, probe, self.launch, self._sockets.address_of(probe.port))
+        address = self._sockets.address_of(probe.port)
+        return partial(ask, probe, self.launch, address, self._guardian)
 
     def _on_readiness(self, problem: str | None) -> None:
         if self.phase is ReplicaPhase.STOPPING:
