@@ -26,8 +26,7 @@ def prepare(
         ConflictError: Likewise.
     """
     probes = (config.readiness_probe, config.liveness_probe, config.startup_probe)
-    asked = next((probe for probe in probes if probe is not None and probe.kind == "http"), None)
-    own = sockets.for_replica(asked)
+    own = sockets.for_replica(*(probe for probe in probes if probe is not None and probe.kind == "http"))
     port = own.env.get("PORT", "")
     launch = Launch(
         name=name,

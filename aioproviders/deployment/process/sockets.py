@@ -39,8 +39,12 @@ class ReplicaSockets:
     own: list[socket.socket] = field(default_factory=list)
 
     def address_of(self, port: str | int | None) -> Address | None:
-        """Return where a probe reaches this replica alone, by a port's name or number; None is the first."""
-        return self.addresses.get(_name_of(port, self.ports))
+        """Return where a probe reaches this replica alone, by a port's name or number; None is the first.
+
+        A number that is none of `ports` is one that the program sees to itself.
+        """
+        address = self.addresses.get(_name_of(port, self.ports))
+        return (_LOOPBACK, port) if address is None and isinstance(port, int) else address
 
     def close(self) -> None:
         """Close those that are this replica's alone."""
@@ -88,12 +92,12 @@ class Sockets:
             raise
         return cls(host, ports, mode, shared)
 
-    def for_replica(self, http_probe: Probe | None = None) -> ReplicaSockets:
+    def for_replica(self, *http_probes: Probe | None) -> ReplicaSockets:
         """Return what to hand to one replica.
 
         Args:
-            http_probe: Its HTTP probe, if it has one. Where replicas share the port that it asks, the
-                replica gets one more socket, ``<port>.probe``, which is its alone.
+            http_probes: Its HTTP probes. For each port of theirs that replicas share, the replica gets one
+                more socket, ``<port>.probe``, which is its alone.
         """
         sockets = ReplicaSockets(ports=self.ports)
         try:
@@ -108,11 +112,11 @@ class Sockets:
                     sockets.handed.append((port.name, self._shared[port.name]))
                 sockets.env[f"PORT_{port.name.upper().replace('-', '_')}"] = str(number)
                 sockets.env.setdefault("PORT", str(number))
-            name = None if http_probe is None else _name_of(http_probe.port, self.ports)
-            if name is not None and name not in sockets.addresses:
-                listener = _bound(_LOOPBACK, 0, "inherit")
-                sockets._add_own(f"{name}.probe", listener)  # noqa: SLF001 - likewise
-                sockets.addresses[name] = listener.getsockname()[:2]
+            for name in (_name_of(probe.port, self.ports) for probe in http_probes if probe is not None):
+                if name not in sockets.addresses:
+                    listener = _bound(_LOOPBACK, 0, "inherit")
+                    sockets._add_own(f"{name}.probe", listener)  # noqa: SLF001 - likewise
+                    sockets.addresses[name] = listener.getsockname()[:2]
         except BaseException:
             sockets.close()
             raise
