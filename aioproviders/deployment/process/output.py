@@ -59,7 +59,8 @@ class ReplicaOutput:
             rest = rest[_LONGEST_LINE:]
         self._partial[stream] = rest
         for line in lines:
-            self._keep(stream, line)
+            for begin in range(0, max(len(line), 1), _LONGEST_LINE):
+                self._keep(stream, line[begin : begin + _LONGEST_LINE])
 
     def flush(self) -> None:
         """Take unfinished lines as they are: the process has ended."""
@@ -154,7 +155,9 @@ def read_tail(directory: Path, instance: str, lines: int) -> list[LogLine]:
     found: list[LogLine] = []
     number = 0
     while len(found) < lines and path.exists():
-        records = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        # Not `splitlines`, and not as text: both take "\r", and more, for the end of a line.
+        records = path.read_bytes().decode(errors="replace").removesuffix("\n").split("\n")
+        records = records if records != [""] else []
         missing = lines - len(found)
         found = [_parsed(instance, record) for record in records[-missing:]] + found
         number += 1
@@ -168,5 +171,4 @@ def _parsed(instance: str, record: str) -> LogLine:
     try:
         return LogLine(instance=instance, text=text, at=datetime.fromisoformat(time), stream=stream)
     except ValueError:
-        # The rest of a line with something in it that counts as a line's end.
         return LogLine(instance=instance, text=record)
