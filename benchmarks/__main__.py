@@ -14,6 +14,7 @@ SUITES = {
     "sweeps": "health sweeps",
     "startup": "imports, the command line, starting and closing",
     "failures": "failing calls, a dead backend, cancellation",
+    "rollouts": "updates of processes under load, and in Kubernetes beside kubectl",
 }
 
 

@@ -1,0 +1,131 @@
+"""What kubectl sees of what the driver deploys."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import anyio
+import pytest
+from owning import owned
+
+from aioproviders.deployment.kubernetes import KubernetesDeploymentConfig, KubernetesDeploymentProvider
+
+KUBECTL = str(Path(sys.executable).with_name("kubectl"))
+
+
+@pytest.fixture
+def config(kubeconfig, namespace):
+    def make_config(version, **changes):
+        return KubernetesDeploymentConfig(
+            **{
+                "name": "shop",
+                "version": version,
+                "namespace": namespace,
+                "kubeconfig_path": kubeconfig,
+                "replicas": 2,
+                "image": "registry.example/shop:{version}",
+                "ports": [{"port": 8080}],
+                "service": {},
+                "settings": {"MODE": "fast"},
+                **changes,
+            }
+        )
+
+    return make_config
+
+
+@pytest.fixture
+async def provider(config):
+    async with owned(KubernetesDeploymentProvider(config("1.0.0"))) as provider:
+        (await provider.deploy(config("1.0.0", change_cause="the first"))).raise_for_error()
+        yield provider
+
+
+@pytest.fixture
+def kubectl(kubeconfig, namespace):
+    """Return a function: arguments -> kubectl's exit code and what it printed."""
+
+    async def run(*arguments, document=None):
+        done = await anyio.run_process(
+            [KUBECTL, "--kubeconfig", str(kubeconfig), "--namespace", namespace, *arguments],
+            input=None if document is None else json.dumps(document).encode(),
+            stderr=subprocess.STDOUT,
+            check=False,
+        )
+        return done.returncode, done.stdout.decode()
+
+    return run
+
+
+def applied(live):
+    """Return what a manifest would say of an object: what the server adds is left out."""
+    kept = {key: live["metadata"][key] for key in ("name", "namespace", "labels")}
+    kept["annotations"] = {
+        key: value
+        for key, value in live["metadata"]["annotations"].items()
+        if not key.startswith("deployment.kubernetes.io/")
+    }
+    return {"apiVersion": live["apiVersion"], "kind": live["kind"], "metadata": kept, "spec": live["spec"]}
+
+
+async def test_rollout_status(provider, config, kubectl):
+    """When a deploy has ended well kubectl agrees at once; when one has failed and stays it does not."""
+    assert await kubectl("rollout", "status", "deployment/shop", "--watch=false") == (
+        0,
+        'deployment "shop" successfully rolled out\n',
+    )
+    failed = await provider.deploy(config("2.0.0-crash-loop", rollback_on_failure=False))
+    assert not failed.success
+    _, told = await kubectl("rollout", "status", "deployment/shop", "--watch=false")
+    assert "Waiting for deployment" in told
+
+
+async def test_rollout_history(provider, config, kubectl):
+    """The revisions are the same, and so is why each was made."""
+    (await provider.deploy(config("1.1.0", change_cause="a faster kettle"))).raise_for_error()
+    (await provider.rollback("1.0.0")).raise_for_error()
+    _, told = await kubectl("rollout", "history", "deployment/shop")
+    lines = [line.split(maxsplit=1) for line in told.splitlines() if line[:1].isdigit()]
+    history = await provider.history()
+    assert [int(revision) for revision, _ in lines] == sorted(release.revision for release in history)
+    causes = {int(revision): cause for revision, cause in lines}
+    faster = next(release for release in history if release.version == "1.1.0")
+    assert causes[faster.revision] == "a faster kettle"
+
+
+async def test_server_side_apply_finds_no_conflict(provider, kubectl):
+    """The same manifest from another manager is no conflict; another value is, and names our manager."""
+    _, live = await kubectl("get", "deployment", "shop", "-o", "json")
+    manifest = applied(json.loads(live))
+    command = ("apply", "--server-side", "--dry-run=server", "-f", "-")
+    code, told = await kubectl(*command, document=manifest)
+    assert code == 0, told
+    assert "conflict" not in told
+    manifest["spec"]["template"]["spec"]["containers"][0]["image"] = "registry.example/shop:9"
+    code, told = await kubectl(*command, document=manifest)
+    assert code != 0
+    assert 'conflict with "aioproviders"' in told
+
+
+async def test_undo_by_kubectl_is_a_conflict_that_force_ends(provider, config, kubectl):
+    """Who undoes a rollout behind our back owns the image: the next deploy says so, and may take it back."""
+    (await provider.deploy(config("1.1.0"))).raise_for_error()
+    code, told = await kubectl("rollout", "undo", "deployment/shop")
+    assert code == 0, told
+    await kubectl("rollout", "status", "deployment/shop")
+    result = await provider.deploy(config("1.2.0"))
+    assert not result.success
+    assert result.error_detail.code == "conflict"
+    assert "image" in result.message
+    assert "kubectl" in result.message
+    forced = await provider.deploy(config("1.2.0", force=True))
+    assert forced.success, forced
+    assert (await provider.get_status())["version"] == "1.2.0"
+
+
+async def test_scaling_is_seen(provider, kubectl):
+    """The number that was scaled to."""
+    (await provider.scale(3)).raise_for_error()
+    _, told = await kubectl("get", "deployment", "shop", "-o", "jsonpath={.status.availableReplicas}")
+    assert told == "3"
