@@ -7,6 +7,7 @@ import pytest
 from aiohttp import web
 from scripted_api import ScriptedApi, config, kubeconfig
 
+from aioproviders.deployment.kubernetes import KubernetesDeploymentProvider
 from aioproviders.deployment.kubernetes.api import Api
 from aioproviders.deployment.kubernetes.connection import connect
 from aioproviders.deployment.kubernetes.errors import FieldConflictError, GoneError
@@ -127,6 +128,48 @@ async def test_each_request_is_an_attempt_of_the_hook(reach):
             assert [line async for line in lines] == [b"{}"]
     assert told == [True, False]
     assert api.requests == 2
+
+
+@pytest.fixture
+def provide(tmp_path):
+    """Return an async context manager: script -> the scripted server, and a provider's own API to it."""
+
+    @asynccontextmanager
+    async def provide(script):
+        async with ScriptedApi(script) as server:
+            path = tmp_path / "kubeconfig"
+            path.write_text(kubeconfig(server.url))
+            limits = {"timeout_ms": 300, "retry_attempts": 3, "backoff_initial_ms": 1, "backoff_max_ms": 1}
+            async with KubernetesDeploymentProvider(config(kubeconfig_path=path, **limits)) as provider:
+                yield server, provider._api
+
+    return provide
+
+
+async def test_a_provider_tries_again(provide):
+    """What is idempotent after any failure of the server's, what is not only where it surely did nothing."""
+    plain = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web", "namespace": "shop"}}
+    script = {
+        f"PATCH {PATH}/web": [status(500), status(503), (200, {"applied": 1})],
+        f"POST {PATH}": [status(503), status(500), (201, {})],
+    }
+    async with provide(script) as (server, api):
+        assert await api.apply(plain) == {"applied": 1}
+        with pytest.raises(RequestError) as caught:
+            await api.create(plain)
+    assert caught.value.status_code == 500
+    assert [seen.method for seen in server.seen] == ["PATCH"] * 3 + ["POST"] * 2
+
+
+async def test_a_provider_bounds_each_attempt(provide):
+    """An answer that does not come in time is given up, and asked for again."""
+
+    async def hang(_):
+        await anyio.sleep_forever()
+
+    async with provide({f"GET {PATH}/web": [hang, (200, {"found": 1})]}) as (server, api):
+        assert await api.get(WEB) == {"found": 1}
+    assert len(server.seen) == 2
 
 
 async def test_unknown_kinds_are_discovered_once():

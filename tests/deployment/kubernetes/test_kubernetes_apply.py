@@ -162,6 +162,23 @@ async def test_force_takes_it_over(here):
     assert not (await apply_plan(here.api, plan)).changed
 
 
+async def test_what_is_the_same_is_shared(here):
+    """A Deployment that somebody has made is taken on, as far as it says the same; the rest is a conflict."""
+    theirs = (await here.plan(replicas=3)).workload_object
+    del theirs["metadata"]["annotations"]
+    await here.api.connection.send(
+        "POST",
+        (await here.api.path(Ref.of(theirs))).rpartition("/")[0],
+        "create",
+        query={"fieldManager": "kubectl-create"},
+        body=theirs,
+    )
+    assert (await apply_plan(here.api, await here.plan(replicas=3))).before is not None
+    with pytest.raises(FieldConflictError) as caught:
+        await apply_plan(here.api, await here.plan(replicas=2))
+    assert caught.value.conflicts == (("spec.replicas", "kubectl-create"),)
+
+
 async def test_what_we_have_scaled_is_no_conflict(here):
     """A deploy sets the replicas that its config says."""
     plan = await here.plan()

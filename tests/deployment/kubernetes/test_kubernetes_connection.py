@@ -1,10 +1,12 @@
 """How a cluster and our credentials for it are found, kept fresh and shown."""
 
+import io
 import json
 import os
 import ssl
 import sys
 import tempfile
+import threading
 from pathlib import Path
 
 import aiohttp
@@ -185,6 +187,31 @@ async def test_a_pod_needs_no_kubeconfig(monkeypatch, tmp_path):
         await connection.close()
     assert connection.namespace == "shop"
     assert server.seen[0].headers["Authorization"] == "Bearer pod-token"
+
+
+async def test_nothing_is_read_on_the_event_loop(write, tmp_path, monkeypatch):
+    """Kubeconfig, certificates, token file and the TLS context are a worker thread's."""
+    ca = trustme.CA()
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    ca.issue_cert("127.0.0.1").configure_cert(tls)
+    ca.cert_pem.write_to_path(tmp_path / "ca.crt")
+    write("token", "t")
+    here, threads = threading.get_ident(), {}
+
+    def noted(function, name_of):
+        def call(*args, **kwargs):
+            threads[name_of(*args)] = threading.get_ident()
+            return function(*args, **kwargs)
+
+        return call
+
+    async with ScriptedApi({VERSION: [GOOD]}, tls) as server:
+        path = write("k", kubeconfig(server.url, {"tokenFile": "token"}, {"certificate-authority": "ca.crt"}))
+        monkeypatch.setattr(io, "open", noted(io.open, lambda path, *_: Path(path).name))
+        monkeypatch.setattr(ssl, "create_default_context", noted(ssl.create_default_context, lambda: "tls"))
+        await ask(path)
+    assert {"k", "ca.crt", "token", "tls"} <= threads.keys()
+    assert here not in threads.values()
 
 
 # Credentials.
