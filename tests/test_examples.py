@@ -108,3 +108,16 @@ def test_own_driver(tmp_path: Path) -> None:
     tests = run("-m", "pytest", "-p", "no:cacheprovider", "-q", folder / "tests", PYTHONPATH=str(tmp_path))
     assert tests.returncode == 0, tests.stdout
     assert " passed" in tests.stdout
+
+
+def test_deploying_processes() -> None:
+    """The sixth example rolls out under load and no request fails; a bad version is rolled back."""
+    done = run(EXAMPLES / "06-deploying-processes/main.py")
+    assert done.returncode == 0, done.stderr
+    deployed, updated, *_ = done.stdout.splitlines()
+    assert deployed == "healthy: 2 updated, 2 available of 2"
+    assert updated == "healthy: version 2.0.0; meanwhile:"
+    answers = re.findall(r"^    (.*from.*)$", done.stdout, re.MULTILINE)
+    assert answers == ["good day from 1.0.0", "good day from 2.0.0"]
+    assert re.search(r"^rolled_back: .*\n    KeyError: 'GREETING'$", done.stdout, re.MULTILINE)
+    assert re.search(r"^\* \d 2\.0\.0 ", done.stdout, re.MULTILINE)

@@ -1,5 +1,7 @@
 """`demo`: what it claims is so, and nothing of it stays behind."""
 
+import contextlib
+import http.client
 import json
 import os
 import re
@@ -12,16 +14,27 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-import anyio
 import pytest
-from cli_processes import PATIENCE, Terminal, environment, session_members, start, until
+from cli_processes import PATIENCE, Terminal, environment, processes_of, session_members, start, until
 
 from aioproviders.cli import demo, main
-from aioproviders.cli.demo import process as demo_process
+from aioproviders.cli.demo import serving
 from aioproviders.cli.demo.client import Client, ClientError
-from aioproviders.cli.demo.process import running_service
 from aioproviders.cli.demo.service import DEFAULT_API_KEY
 from aioproviders.errors import ProviderUnavailableError
+from aioproviders.loading import load_providers
+
+
+def nothing_is_left(session, port):
+    """Whether neither the demo's processes live nor those of its service, which know their port."""
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                if b"\0DEMO_API_KEY=" in (entry / "environ").read_bytes() and f"\0PORT={port}\0".encode() in (
+                    b"\0" + (entry / "environ").read_bytes()
+                ):
+                    return False
+    return session_members(session) == [] and not _answers(f"http://127.0.0.1:{port}")
 
 
 def test_the_demo_shows_what_it_claims(tmp_path):
@@ -40,13 +53,16 @@ def test_the_demo_shows_what_it_claims(tmp_path):
     assert "a probe is let through, and closes it: 200" in out
     for name in ("shop", "vendor"):
         assert re.search(rf"^{name}( +[\d.]+ m?s){{4}}$", out, re.MULTILINE)
-    assert "exit code 0" in out
+    assert re.search(r"[1-9]\d* requests meanwhile: \d+ by 1.0.0, \d+ by 2.0.0; 0 failed, 0 repeated", out)
+    assert re.search(r"rolled_back: the rollout of 3.0.0 failed: service-3-\d: CrashLoop", out)
+    assert re.search(r"exit code 1, and it wrote: can't start: .*No such file\s+or directory", out)
+    assert "scaled to 3 processes" in out
     assert "All as it should be" in out
     assert " ! " not in out
     assert DEFAULT_API_KEY not in out
     assert not [line for line in out.splitlines() if len(line) > 80 and "aioproviders" not in line]
-    assert session_members(process.pid) == []
-    assert (tmp_path / "aioproviders-demo" / "providers.toml").read_bytes() == demo.SHIPPED.read_bytes()
+    assert nothing_is_left(process.pid, re.search(r"http://127\.0\.0\.1:(\d+)", out)[1])
+    assert [path.name for path in (tmp_path / "aioproviders-demo").iterdir()] == ["providers.toml"]
 
 
 def test_the_demo_as_a_document(tmp_path, monkeypatch, capfd):
@@ -61,12 +77,12 @@ def test_the_demo_as_a_document(tmp_path, monkeypatch, capfd):
     assert code == 0
     assert captured.err == ""
     assert document["ok"] is True
-    assert len(document["steps"]) == 7
+    assert len(document["steps"]) == 10
     assert all(fact["ok"] for step in document["steps"] for fact in step["facts"])
     assert document["file"] == "here/providers.toml"
     assert document["try_next"]["commands"][0] == "cd here"
     assert os.environ["DEMO_GREETING"] == "mine"
-    assert "DEMO_URL" not in os.environ
+    assert "DEMO_PORT" not in os.environ
     assert DEFAULT_API_KEY not in captured.out
 
 
@@ -87,19 +103,31 @@ def test_what_is_not_as_shown_is_told(tmp_path, monkeypatch, capfd):
 def test_a_changed_file_is_left_alone(tmp_path):
     """What the user has changed is not overwritten, which is said; what is as shipped is kept."""
     path = tmp_path / "providers.toml"
-    assert demo._leave_file(tmp_path).told == "written"
-    assert demo._leave_file(tmp_path).told == "there already"
+    assert serving.leave_file(tmp_path).told == "written"
+    assert serving.leave_file(tmp_path).told == "there already"
     path.write_text("# mine")
-    assert demo._leave_file(tmp_path).told == "there already and changed, left as it is"
+    assert serving.leave_file(tmp_path).told == "there already and changed, left as it is"
     assert path.read_text() == "# mine"
 
 
-def test_a_directory_that_cannot_be_written_is_no_obstacle():
-    """The shipped file does instead, and it is said why."""
-    left = demo._leave_file(Path("/proc/none"))
+def test_the_file_left_does_from_any_folder(tmp_path, run):
+    """It says where the program, its service and the state are, and is valid."""
+    left = serving.leave_file(tmp_path / 'a "folder"')
 
-    assert left.path == demo.SHIPPED
-    assert "/proc/none can't be written" in left.told
+    assert run("check", "-c", str(left.path)).code == 0
+    service = next(spec for spec in load_providers(left.path).specs if spec.name == "service")
+    assert service.config.command[0] == sys.executable
+    assert Path(service.config.command[2]).is_file()
+    assert service.config.state_directory == tmp_path / 'a "folder"' / "state"
+
+
+def test_a_directory_that_cannot_be_written_is_told(run):
+    """The demo needs a place for its file and its state."""
+    result = run("demo", "--directory", "/proc/none")
+
+    assert result.code == 2
+    assert result.err.startswith("error: --directory: /proc/none can't be written: ")
+    assert result.err.count("\n") == 1
 
 
 @pytest.fixture
@@ -145,8 +173,7 @@ def test_the_service_ends_with_ctrl_c(served):
 
     assert process.returncode == 130
     assert errors == "interrupted\n"
-    assert session_members(process.pid) == []
-    assert not _answers(said["url"])
+    assert nothing_is_left(process.pid, said["url"].rpartition(":")[2])
 
 
 def test_no_service_outlives_a_demo_that_is_killed(served):
@@ -157,18 +184,15 @@ def test_no_service_outlives_a_demo_that_is_killed(served):
     process.kill()
     process.wait()
 
-    until(lambda: session_members(process.pid) == [], "the service has ended")
-    assert not _answers(said["url"])
+    until(lambda: nothing_is_left(process.pid, said["url"].rpartition(":")[2]), "the service has ended")
 
 
-def test_a_service_that_dies_is_told(served):
-    """When the service ends by itself, `--serve` says so and fails."""
-    process, said = served
-    os.kill(said["pid"], signal.SIGKILL)
-    _, errors = process.communicate(timeout=PATIENCE)
+def test_a_service_that_dies_comes_back(served):
+    """When its process is killed, there is another one soon."""
+    _, said = served
+    os.kill(said["pids"][0], signal.SIGKILL)
 
-    assert process.returncode == 1
-    assert errors == "error: the demo's service ended by itself, with exit code -9\n"
+    until(lambda: _answers(said["url"]), "it answers again")
 
 
 def test_a_taken_port_is_another_one_or_an_error(tmp_path, monkeypatch):
@@ -193,11 +217,11 @@ def test_a_taken_port_is_another_one_or_an_error(tmp_path, monkeypatch):
             cwd=tmp_path, capture_output=True, text=True, check=False,
         )  # fmt: skip
 
-    assert re.search(r"  export DEMO_URL=http://127.0.0.1:\d+\n", lines)
+    assert re.search(r"  export DEMO_PORT=\d+\n", lines)
     assert f":{port}" not in lines
     assert refused.returncode == 1
     assert refused.stderr == (
-        f"error: the demo's service did not start: can't listen on port {port}: Address already in use\n"
+        f"error: the demo's service did not start: 127.0.0.1:{port} is taken by another program\n"
     )
 
 
@@ -216,16 +240,25 @@ def test_interrupted_demo_leaves_nothing(tmp_path):
     assert session_members(screen.process.pid) == []
 
 
+def alone(*arguments, **variables):
+    """Start the service without a supervisor."""
+    return subprocess.Popen(
+        [sys.executable, "-IS", os.fspath(serving._SCRIPT), *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, **variables},
+        text=True,
+    )
+
+
 @pytest.fixture
 def service():
     """The service alone, as the demo starts it."""
-    process = subprocess.Popen(
-        [sys.executable, "-P", os.fspath(demo_process._SCRIPT)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
+    process = alone("1.0.0")
     yield f"http://127.0.0.1:{int(process.stdout.readline())}"
-    process.stdin.close()
-    process.stdout.close()
-    assert process.wait(PATIENCE) == 0
+    process.terminate()
+    process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0
 
 
 def _answers(url):
@@ -297,35 +330,61 @@ def test_the_vendors_client_works(service):
     assert caught.value.status == 404
 
 
+def test_the_service_finishes_what_was_begun():
+    """After SIGTERM a kept connection is answered once more, and told that this was the last time."""
+    process = alone("1.0.0")
+    port = int(process.stdout.readline())
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    connection.request("GET", "/version")
+    assert json.load(connection.getresponse())["version"] == "1.0.0"
+
+    process.terminate()
+    until(lambda: "finishing" in process.stdout.readline(), "it drains")
+    connection.request("GET", "/health")
+    response = connection.getresponse()
+
+    assert (response.status, response.getheader("Connection")) == (200, "close")
+    connection.close()
+    process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0
+
+
+def test_a_catalogue_that_is_not_there_ends_the_service():
+    """It says so in one line, with exit code 1."""
+    process = alone("3.0.0", DEMO_CATALOGUE="/nowhere/catalogue.json")
+    _, errors = process.communicate(timeout=PATIENCE)
+
+    assert process.returncode == 1
+    assert errors == "can't start: [Errno 2] No such file or directory: '/nowhere/catalogue.json'\n"
+
+
 @pytest.mark.parametrize(
-    ("script", "patience", "said"),
+    ("script", "said"),
     [
-        ("import sys; sys.exit('no luck')", 20, "did not start: no luck"),
-        ("", 20, "did not start: no reason given"),
-        ("import sys; sys.stdin.read()", 0.2, "did not start within 0.2 s"),
-        ("import signal; signal.pause()", 0.2, "did not start within 0.2 s"),
+        ("import sys; sys.exit('no luck')", "did not start: .*CrashLoop"),
+        ("import sys; sys.stdin.read()", "did not start: .*CrashLoop"),
     ],
 )
-async def test_a_service_that_does_not_start_is_an_error(script, patience, said, tmp_path, monkeypatch):
+async def test_a_service_that_does_not_start_is_an_error(script, said, tmp_path, monkeypatch):
     """Whatever keeps the service from starting is told in one line, and its process is ended."""
     path = tmp_path / "script.py"
     path.write_text(script)
-    monkeypatch.setattr(demo_process, "_SCRIPT", path)
-    monkeypatch.setattr(demo_process, "_PATIENCE", patience)
-    started = []
-    open_process = anyio.open_process
-
-    async def spy(command):
-        started.append(await open_process(command))
-        return started[-1]
-
-    monkeypatch.setattr(anyio, "open_process", spy)
+    monkeypatch.setattr(serving, "_SCRIPT", path)
 
     with pytest.raises(ProviderUnavailableError, match=said):
-        async with running_service():
+        async with serving.running_service(tmp_path / "state"):
             pytest.fail("it did start")
 
-    assert started[0].returncode is not None
+    assert processes_of(tmp_path) == []
+
+
+async def test_one_state_has_one_service(tmp_path):
+    """A second demo in the same place is refused, and the first one's service is left alone."""
+    async with serving.running_service(tmp_path / "state") as service:
+        with pytest.raises(ProviderUnavailableError, match="another demo runs the service of"):
+            async with serving.running_service(tmp_path / "state"):
+                pytest.fail("it did start")
+        assert len(await service.processes()) == 1
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from aioproviders.sdk import SDKProvider, SDKResponse
 __all__ = ["Tour"]
 
 _EXPECTED_HEALTH = {
+    "service": HealthStatus.HEALTHY,
     "shop": HealthStatus.HEALTHY,
     "vendor": HealthStatus.HEALTHY,
     "flaky": HealthStatus.HEALTHY,
