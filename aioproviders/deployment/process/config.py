@@ -108,6 +108,11 @@ class ProcessDeploymentConfig(DeploymentConfig):
     def _probes_reach_one_replica(self) -> Self:
         if self.image is not None:
             raise ValueError("'image' is for containers; a process has a 'command'")
+        if self.liveness_probe is not None and self.liveness_probe.kind == "notify":
+            raise ValueError(
+                "'liveness_probe': by 'notify' a process tells that it has started, not that it is still "
+                "well; use 'http' or 'exec'"
+            )
         for field in ("readiness_probe", "liveness_probe", "startup_probe"):
             probe = getattr(self, field)
             if probe is not None and probe.kind == "tcp" and self.sockets != "per_replica":
