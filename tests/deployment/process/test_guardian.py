@@ -17,11 +17,12 @@ from pathlib import Path
 import anyio
 sys.path[:0] = [{folder!r}]
 from replicas import first_line, workshop
+from aioproviders.deployment import Probe
 
 async def main():
     async with workshop(Path({tmp!r}), {port}) as shop:
-        replica = shop.replica({argv!r})
-        async with shop.running(replica):
+        replica = shop.replica({argv!r}, readiness={probe})
+        async with shop.running(replica, ready=False):
             line = await first_line(replica)
             print(os.getpid(), replica.pid, shop.guardian.pid, line, flush=True)
             await anyio.sleep_forever()
@@ -35,10 +36,16 @@ def child(command, **options):
     return subprocess.Popen(command, **options)
 
 
+def supervisor_of(folder, port, argv, probe=None):
+    """Return the code of a supervisor of one replica; it prints its first line, after the processes' ids."""
+    here = str(Path(__file__).parent)
+    return SUPERVISOR.format(folder=here, tmp=str(folder), port=port, argv=argv, probe=probe)
+
+
 async def test_kill_9_of_the_supervisor_leaves_no_orphan(tmp_path, free_port):
     """Neither the replica nor what it has started goes on, nor does the guardian."""
     argv = ("sh", "-c", "trap '' TERM HUP; sleep 600 & echo $!; wait")
-    code = SUPERVISOR.format(folder=str(Path(__file__).parent), tmp=str(tmp_path), port=free_port, argv=argv)
+    code = supervisor_of(tmp_path, free_port, argv)
     with child([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
         line = await anyio.to_thread.run_sync(process.stdout.readline)
         supervisor, *others = map(int, line.split())
@@ -47,6 +54,21 @@ async def test_kill_9_of_the_supervisor_leaves_no_orphan(tmp_path, free_port):
         process.kill()
     for pid in others:
         await until_gone(pid)
+
+
+async def test_kill_9_of_the_supervisor_ends_a_probe(tmp_path, free_port):
+    """A command that was just being asked does not go on either."""
+    told = tmp_path / "pid"
+    argv = ("sh", "-c", f"until test -s {told}; do sleep 0.01; done; cat {told}; exec sleep 600")
+    command = ("sh", "-c", f"echo $$ > {told}; exec sleep 600")
+    probe = f"Probe(kind='exec', command={command!r}, timeout_ms=600_000)"
+    code = supervisor_of(tmp_path, free_port, argv, probe)
+    with child([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
+        line = await anyio.to_thread.run_sync(process.stdout.readline)
+        asked = int(line.split()[-1])
+        assert alive(asked)
+        process.kill()
+    await until_gone(asked)
 
 
 async def test_a_guardian_that_dies_is_started_anew():

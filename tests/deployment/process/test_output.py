@@ -106,3 +106,20 @@ async def test_followers_get_what_comes(tmp_path):
         await anyio.wait_all_tasks_blocked()
         output.close()
     assert found == ["one", "two", "one", "two"]
+
+
+def test_a_line_is_read_back_as_it_was(tmp_path):
+    """What moves a cursor or a page is no line's end, and a blank line is a line."""
+    output = ReplicaOutput(tmp_path, "shop-1", 10_000, 1)
+    output.write("stdout", "10%\r20%\nform\x0cfeed\u2028\n\nlast\n".encode())
+    output.close()
+    assert texts(output.tail(10)) == ["10%\r20%", "form\x0cfeed\u2028", "", "last"]
+    assert read_tail(tmp_path, "shop-1", 10) == output.tail(10)
+
+
+def test_a_long_line_with_an_end_is_cut(tmp_path):
+    """It makes no difference to memory whether its end comes at once."""
+    output = ReplicaOutput(tmp_path, "shop-1", 10_000_000, 1)
+    output.write("stdout", b"x" * 65_536 + b"\n" + b"y" * 100_000 + b"\n")
+    output.close()
+    assert [len(text) for text in texts(output.tail(10))] == [65_536, 65_536, 34_464]

@@ -2,8 +2,11 @@
 
 import anyio
 import pytest
+from pydantic import ValidationError
+from replicas import until_gone
 
 from aioproviders.deployment import Probe
+from aioproviders.deployment.process.config import ProcessDeploymentConfig
 from aioproviders.deployment.process.launching import Launch
 from aioproviders.deployment.process.probes import ask, keep_asking
 
@@ -100,3 +103,38 @@ async def test_thresholds():
     with pytest.raises(RuntimeError):  # the answers have run out
         await keep_asking(probe, question, told.append)
     assert told == [None, "worse", None]
+
+
+async def test_a_command_leaves_nothing_behind(tmp_path):
+    """What it has started in the background ends with it, and does not keep the answer waiting."""
+    told = tmp_path / "pid"
+    command = ("sh", "-c", f"sleep 600 & echo $! > {told}; exit 0")
+    assert await ask(Probe(kind="exec", command=command, timeout_ms=20_000), LAUNCH, None) is None
+    await until_gone(int(told.read_text()))
+
+
+async def test_the_host_of_an_ipv6_address():
+    """It stands in brackets, as a server may insist on (RFC 3986, 3.2.2)."""
+    seen = []
+
+    async def serve(stream):
+        async with stream:
+            seen.append(await stream.receive())
+            await stream.send(b"HTTP/1.1 503 No\r\n\r\n")
+
+    listener = await anyio.create_tcp_listener(local_host="::1")
+    port = listener.extra(anyio.abc.SocketAttribute.local_port)
+    async with listener, anyio.create_task_group() as task_group:
+        task_group.start_soon(listener.serve, serve)
+        found = await ask(Probe(port=port), LAUNCH, ("::1", port))
+        task_group.cancel_scope.cancel()
+    assert found == f"GET http://[::1]:{port}/: status 503"
+    assert f"Host: [::1]:{port}".encode() in seen[0].split(b"\r\n")
+
+
+def test_liveness_is_not_notified():
+    """A config that asks for it is refused, as a process says only once that it is ready."""
+    with pytest.raises(ValidationError, match="'liveness_probe': by 'notify'"):
+        ProcessDeploymentConfig(
+            name="shop", version="1.0", command=("true",), liveness_probe=Probe(kind="notify")
+        )

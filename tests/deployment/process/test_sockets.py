@@ -85,3 +85,23 @@ def test_ipv6(free_port):
     with socket.create_connection(("::1", free_port)):
         pass
     sockets.close()
+
+
+def test_each_port_that_probes_ask_has_a_socket(free_port):
+    """Probes of two shared ports reach the replica by two sockets of its own; of one port, by one."""
+    sockets = Sockets.bind("127.0.0.1", [Port(port=free_port)], "inherit")
+    two_ports = Sockets("127.0.0.1", [*sockets.ports, Port(port=1, name="admin")], "reuse_port", {})
+    own = two_ports.for_replica(Probe(), Probe(port="admin"), Probe(port="http"), None)
+    assert [name for name, _ in own.handed] == ["http.probe", "admin.probe"]
+    assert own.address_of("admin") != own.address_of("http")
+    own.close()
+    sockets.close()
+
+
+def test_a_number_that_is_no_port_of_the_deployment(free_port):
+    """It is one that the program itself has opened."""
+    sockets = Sockets.bind("127.0.0.1", [Port(port=free_port)], "per_replica")
+    own = sockets.for_replica()
+    assert own.address_of(9) == ("127.0.0.1", 9)
+    assert own.address_of("other") is None
+    own.close()
