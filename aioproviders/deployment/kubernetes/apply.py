@@ -24,6 +24,7 @@ __all__ = [
     "apply_object",
     "apply_plan",
     "find_autoscaler",
+    "look",
     "owns_replicas",
     "without_replicas",
 ]

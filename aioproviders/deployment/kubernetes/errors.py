@@ -162,7 +162,7 @@ def error_of_exception(  # noqa: PLR0911 - one table
         return ConfigurationError(f"{server!r} is no URL of an API server", sent=False)
     tls = _tls_error(exc)
     if tls is not None:
-        return tls_failure(tls, what, server)
+        return _tls_failure(tls, what, server)
     if isinstance(exc, aiohttp.ClientConnectorError):
         # Asyncio's own, for a server that hangs up during the handshake, says nothing.
         reason = exc.os_error.strerror or str(exc.os_error) or "it hung up"
@@ -174,7 +174,7 @@ def error_of_exception(  # noqa: PLR0911 - one table
     return RequestError(f"{what}: {describe(exc)}", retryable=False)
 
 
-def tls_failure(tls: ssl.SSLError | ssl.CertificateError, what: str, server: str) -> ProviderError:
+def _tls_failure(tls: ssl.SSLError | ssl.CertificateError, what: str, server: str) -> ProviderError:
     """Return the error for a TLS handshake that failed."""
     reason = getattr(tls, "verify_message", "") or getattr(tls, "reason", "") or str(tls)
     if isinstance(tls, ssl.SSLCertVerificationError):

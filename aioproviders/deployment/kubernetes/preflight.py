@@ -19,7 +19,7 @@ from aioproviders.deployment.kubernetes.plan import Plan
 from aioproviders.deployment.kubernetes.side_by_side import side_by_side
 from aioproviders.errors import AuthenticationError
 
-__all__ = ["Need", "Preflight", "needs_of", "role_text"]
+__all__ = ["Need", "Preflight", "may", "needs_of", "role_text"]
 
 _REVIEWS = "authorization.k8s.io/v1"
 _FORBIDDEN = 403
