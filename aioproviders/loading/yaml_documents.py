@@ -1,4 +1,4 @@
-"""Parsing YAML safely; the only file that imports PyYAML."""
+"""Parsing YAML safely; the only file that imports PyYAML, but for what reads Kubernetes' own."""
 
 from __future__ import annotations
 
