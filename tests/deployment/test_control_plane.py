@@ -237,6 +237,53 @@ async def test_what_a_deleted_deployment_owned_goes_too(deploy, available, apps,
     await until(gone)
 
 
+async def test_a_quota_keeps_pods_from_being_made(apps, core, deploy, namespace):
+    """The Deployment says so."""
+    await core.create_namespaced_resource_quota(
+        namespace, {"metadata": {"name": "few"}, "spec": {"hard": {"pods": "0"}}}
+    )
+    await deploy("1.0.0")
+
+    async def refused():
+        found = await apps.read_namespaced_deployment("shop", namespace)
+        told = {condition.type: condition for condition in found.status.conditions or []}
+        return told.get("ReplicaFailure")
+
+    condition = await until(refused)
+    assert condition.reason == "FailedCreate"
+    assert "exceeded quota" in condition.message
+
+
+async def test_a_service_leads_to_the_ready_pods(kube, core, deploy, namespace):
+    """They have addresses, and are told in its endpoints."""
+    spec = {"selector": {"app": "shop"}, "ports": [{"port": 80, "targetPort": 8080}]}
+    await core.create_namespaced_service(namespace, {"metadata": {"name": "shop"}, "spec": spec})
+    await deploy("1.0.0", replicas=2)
+    discovery = client.DiscoveryV1Api(kube)
+
+    async def told():
+        slices = (await discovery.list_namespaced_endpoint_slice(namespace)).items
+        ends = [end for each in slices for end in each.endpoints or [] if end.conditions.ready]
+        return ends if len(ends) == 2 else None
+
+    first, second = await until(told)
+    assert first.addresses != second.addresses
+
+
+async def test_a_deleted_namespace_is_emptied(core, deploy, available, namespace):
+    """What is in it goes, and then it."""
+    await deploy("1.0.0")
+    await until(available, 2)
+    await core.delete_namespace(namespace)
+
+    async def gone():
+        found = await core.list_namespace(field_selector=f"metadata.name={namespace}")
+        return not found.items
+
+    await until(gone)
+    await core.create_namespace({"metadata": {"name": namespace}})  # for the fixture to delete
+
+
 # What an image's tag makes of its pods.
 
 
@@ -408,6 +455,22 @@ async def test_the_api_server_comes_back_where_it_was(control_plane, deploy, ava
     await until(available, 3)
 
 
+@pytest.mark.parametrize("component", ["etcd", "controller-manager", "kubelet"])
+async def test_any_component_can_be_replaced(control_plane, deploy, available, kubectl, component):
+    """What was ready stays so, and what is new gets ready."""
+    await deploy("1.0.0", replicas=1)
+    await until(available, 1)
+    before = control_plane.pids[component]
+    control_plane.kill(component)
+    try:
+        assert not running(before)
+    finally:
+        control_plane.start_component(component)
+    assert await available(1)
+    await kubectl("scale", "deployment/shop", "--replicas=2")
+    await until(available, 2)
+
+
 async def test_a_command_it_does_not_know_is_refused(control_plane):
     """The answer says which, and it serves on."""
     with pytest.raises(RuntimeError, match='no such command: "kill scheduler"'):
@@ -466,6 +529,8 @@ async def test_a_component_that_ends_at_start_is_named(control_plane, tmp_path):
 def test_without_go_it_is_said_to_be_missing(monkeypatch):
     """So that tests can be skipped for a reason."""
     monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
     assert missing() == "there is no 'go' to build the control plane with"
 
 
