@@ -78,6 +78,8 @@ class Controller:
                 wait = self._step()
                 with anyio.move_on_after(wait):
                     await changed.wait()
+                if not changed.is_set():
+                    self.notify()  # time has made one available
 
     def notify(self) -> None:
         """Have a look: something has changed."""
