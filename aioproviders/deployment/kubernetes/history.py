@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 
 from aioproviders.deployment.kubernetes.intent import StoredRelease
 from aioproviders.deployment.kubernetes.objects import CHANGE_CAUSE, RELEASE, VERSION, Object, annotations_of
@@ -11,6 +12,8 @@ from aioproviders.deployment.kubernetes.workloads import Revision, revisions_of
 from aioproviders.deployment.models import DeploymentStatus, Release
 
 __all__ = ["history_of"]
+
+_NEVER = datetime.max.replace(tzinfo=UTC)
 
 
 def history_of(
@@ -29,33 +32,30 @@ def history_of(
         failed: Whether the current release is known not to be well.
     """
     by_hash = {release.release: release for release in stored}
+    revisions = revisions_of(workload, revision_objects)
+    first: dict[str, str] = {}
+    for revision in sorted(revisions, key=lambda item: (item.created_at or _NEVER, item.number)):
+        first.setdefault(revision.annotations.get(RELEASE, ""), revision.name)
     entries = []
-    for revision in revisions_of(workload, revision_objects):
+    for revision in revisions:
         # What is noted on a ControllerRevision is of the first release that had its template.
         notes = annotations_of(workload) if revision.current else revision.annotations
-        intent = by_hash.get(notes.get(RELEASE, ""))
+        # What others change of a release, as by 'kubectl rollout restart', has its notes but is not it.
+        own = first.get(revision.annotations.get(RELEASE, "")) == revision.name
+        intent = by_hash.get(notes.get(RELEASE, "")) if own else None
         entries.append((_release(revision, notes, intent, failed=failed), revision, intent))
     return entries
 
 
 def _release(
-    revision: Revision, notes: dict[str, str] | object, intent: StoredRelease | None, *, failed: bool
+    revision: Revision, noted: Mapping[str, str], intent: StoredRelease | None, *, failed: bool
 ) -> Release:
-    noted = notes if isinstance(notes, dict) else {}
     images = revision.images
     version = intent.version if intent else noted.get(VERSION) or (tag_of(images[0]) if images else None)
     healthy = intent.healthy if intent else revision.available
-    if revision.current:
-        well = DeploymentStatus.HEALTHY if healthy else DeploymentStatus.UNKNOWN
-        status = DeploymentStatus.FAILED if failed else well
-    else:
-        status = (
-            DeploymentStatus.HEALTHY
-            if healthy
-            else DeploymentStatus.FAILED
-            if intent
-            else DeploymentStatus.UNKNOWN
-        )
+    status = DeploymentStatus.HEALTHY if healthy else DeploymentStatus.UNKNOWN
+    if (revision.current and failed) or (intent and not healthy and not revision.current):
+        status = DeploymentStatus.FAILED
     return Release(
         revision=revision.number,
         version=version or "",

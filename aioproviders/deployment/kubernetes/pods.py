@@ -10,12 +10,9 @@ from typing import Any
 
 from aioproviders.deployment.models import Instance
 
-__all__ = ["Trouble", "instance_of", "is_ended", "trouble_of"]
+__all__ = ["Trouble", "instance_of", "is_ended", "is_ready", "is_unschedulable", "trouble_of"]
 
 Object = Mapping[str, Any]
-
-UNSCHEDULABLE_GRACE = 15.0
-"""Seconds after which a pod that fits on no node is taken for doomed: a node may be on its way."""
 
 # Kubernetes gives up on none of these, but they don't pass unless somebody changes something (the rules
 # are those of Shopify's krane, kubernetes_resource/pod.rb).
@@ -52,15 +49,15 @@ class Trouble:
     logs_of: str | None = None
 
 
-def trouble_of(pod: Object, *, unschedulable_for: float = 0.0) -> Trouble | None:
+def trouble_of(pod: Object, *, long_unschedulable: bool = False) -> Trouble | None:
     """Return what keeps `pod` from being ready, None where it is ready or has just begun.
 
     Args:
         pod: The pod.
-        unschedulable_for: Seconds since it was first seen to fit on no node.
+        long_unschedulable: Whether it has fitted on no node for so long that none will come.
     """
     name, status = pod["metadata"]["name"], pod.get("status") or {}
-    if _is_ready(pod):
+    if is_ready(pod):
         return None
     found = [trouble for state in _states(pod) if (trouble := _container_trouble(name, state)) is not None]
     worst = max(found, key=lambda trouble: trouble.doomed, default=None)
@@ -74,8 +71,8 @@ def trouble_of(pod: Object, *, unschedulable_for: float = 0.0) -> Trouble | None
         return worst
     scheduled = _condition(pod, "PodScheduled")
     if scheduled.get("status") == "False" and scheduled.get("reason") == "Unschedulable":
-        doomed = unschedulable_for >= UNSCHEDULABLE_GRACE
-        return Trouble(name, "Unschedulable", _line(scheduled.get("message")), doomed=doomed)
+        message = _line(scheduled.get("message"))
+        return Trouble(name, "Unschedulable", message, doomed=long_unschedulable)
     return None
 
 
@@ -94,7 +91,7 @@ def instance_of(pod: Object, version: str | None = None, revision: int | None = 
     """Return `pod` as an `Instance` of the release it is said to belong to."""
     status, trouble = pod.get("status") or {}, trouble_of(pod)
     containers = status.get("containerStatuses") or []
-    ready = _is_ready(pod) and not is_ended(pod)
+    ready = is_ready(pod) and not is_ended(pod)
     return Instance(
         name=pod["metadata"]["name"],
         version=version,
@@ -177,7 +174,8 @@ def _exit_code(ended: Object) -> int | None:
     return -ended["signal"] if ended.get("signal") else ended.get("exitCode")
 
 
-def _is_ready(pod: Object) -> bool:
+def is_ready(pod: Object) -> bool:
+    """Whether `pod` can serve."""
     return _condition(pod, "Ready").get("status") == "True"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any
@@ -13,10 +14,16 @@ from aioproviders.deployment.kubernetes.api import Api
 from aioproviders.deployment.kubernetes.config import KubernetesDeploymentConfig
 from aioproviders.deployment.kubernetes.diagnosis import diagnose
 from aioproviders.deployment.kubernetes.objects import Object, Ref
+from aioproviders.deployment.kubernetes.pods import is_ended, is_ready
 from aioproviders.deployment.kubernetes.scene import Decision, Scene
 from aioproviders.deployment.kubernetes.status import instances_of, revision_number, version_of
 from aioproviders.deployment.kubernetes.waiting import Verdict, counts_of, rollout_verdict
-from aioproviders.deployment.kubernetes.workloads import images_of, revision_objects, revisions_of
+from aioproviders.deployment.kubernetes.workloads import (
+    images_of,
+    is_controlled_by,
+    revision_objects,
+    revisions_of,
+)
 from aioproviders.deployment.models import (
     DeploymentMetadata,
     DeploymentResult,
@@ -25,7 +32,7 @@ from aioproviders.deployment.models import (
     Instance,
 )
 from aioproviders.deployment.rollouts import Rollouts
-from aioproviders.errors import ProviderError, ProviderTimeoutError, RequestError
+from aioproviders.errors import ConflictError, ProviderError, ProviderTimeoutError, RequestError
 from aioproviders.logs import ProviderLogger
 from aioproviders.redaction import Redactor
 
@@ -99,6 +106,8 @@ async def roll_out(
     teller = _Teller(hands)
     verdict = Verdict("failed", "", TIMEOUT)
     with anyio.move_on_after(limit_ms / 1000) as scope:
+        if workload["kind"] == "StatefulSet":
+            await _unstick(hands, api or hands.api, scene)
         verdict = await scene.until_decided(decide, teller.tell)
     if scope.cancelled_caught:
         verdict = Verdict("failed", f"not done within {limit_ms / 1000:g} s: {teller.last}", TIMEOUT)
@@ -119,6 +128,30 @@ async def roll_out(
         kind = ProviderTimeoutError
         told = f"{verdict.message}; {told}" if diagnosis.reason != verdict.reason else told
     raise RolloutError(kind(told, outage=False, retryable=False), diagnosis, scene.workload)
+
+
+async def _unstick(hands: Hands, api: Api, scene: Scene) -> None:
+    """Delete a StatefulSet's old pods that aren't ready: it would wait for them for ever.
+
+    Source: Kubernetes documentation, "StatefulSets", "Forced rollback".
+    """
+
+    def seen(workload: Object, generation: int) -> Verdict:
+        observed = (workload.get("status") or {}).get("observedGeneration", 0)
+        return Verdict("done" if scene.synced and observed >= generation else "waiting", "")
+
+    await scene.until_decided(seen, lambda *_: None)
+    workload, new = scene.workload, scene.new_pods
+    rolling = (workload["spec"].get("updateStrategy") or {}).get("rollingUpdate") or {}
+    for pod in scene.pods:
+        metadata = pod["metadata"]
+        ordinal = int(metadata["name"].rpartition("-")[2])
+        old = is_controlled_by(pod, workload["metadata"]["uid"]) and pod not in new
+        if not old or ordinal < (rolling.get("partition") or 0) or is_ended(pod) or is_ready(pod):
+            continue
+        hands.logger.warning("rollout.pod_deleted", pod=metadata["name"], message="it was not ready")
+        with suppress(ConflictError):  # another has come in its place meanwhile
+            await api.delete(Ref("v1", "Pod", metadata["namespace"], metadata["name"]), uid=metadata["uid"])
 
 
 async def describe_workload(

@@ -10,13 +10,16 @@ import anyio
 
 from aioproviders.deployment.kubernetes.api import Api
 from aioproviders.deployment.kubernetes.objects import RELEASE, Object, Ref, annotations_of
-from aioproviders.deployment.kubernetes.pods import UNSCHEDULABLE_GRACE, Trouble, is_unschedulable
+from aioproviders.deployment.kubernetes.pods import Trouble, is_unschedulable
 from aioproviders.deployment.kubernetes.waiting import Verdict, failure_of
 from aioproviders.deployment.kubernetes.watching import Mirror
 from aioproviders.deployment.kubernetes.workloads import new_pods, new_replica_set, paused_by, selector_of
 from aioproviders.errors import ConflictError, NotFoundError, ProviderError
 
 __all__ = ["Decision", "Scene", "TakenOverError"]
+
+UNSCHEDULABLE_GRACE = 15.0
+"""Seconds after which a pod that fits on no node is taken for doomed: a node may be on its way."""
 
 Decision = Callable[[Object, int], Verdict]
 
@@ -31,7 +34,6 @@ class Scene:
     Args:
         api: The API server.
         workload: The workload, as the request returned it that began the rollout.
-        manages_pause: Whether it was we who left it unpaused, so that a pause is somebody else's.
 
     Attributes:
         trouble: Of a rollout that has failed, the pod that shows why.
@@ -83,6 +85,11 @@ class Scene:
     def new_pods(self) -> list[Object]:
         """The pods of the new release."""
         return new_pods(self.workload, self.replica_set, self.pods)
+
+    @property
+    def synced(self) -> bool:
+        """Whether all of it is here."""
+        return self._pods.synced and (self._replica_sets.synced or not self._deployment)
 
     async def until_decided(self, decide: Decision, tell: Callable[[Scene, str], None]) -> Verdict:
         """Look on until the rollout is over.
@@ -152,7 +159,7 @@ class Scene:
 
     def _failure(self) -> Verdict | None:
         deployment = self._deployment
-        if not self._pods.synced or (deployment and not self._replica_sets.synced):
+        if not self.synced:
             return None
         workload, replica_set = self.workload, self.replica_set
         if (workload.get("status") or {}).get("observedGeneration", 0) < workload["metadata"]["generation"]:
@@ -169,7 +176,9 @@ class Scene:
             pods,
             wanted=wanted,
             replica_set=replica_set,
-            unschedulable_for={name: now - since for name, since in self._unschedulable.items()},
+            long_unschedulable={
+                name for name, since in self._unschedulable.items() if now >= since + UNSCHEDULABLE_GRACE
+            },
         )
         if failure is None:
             return None

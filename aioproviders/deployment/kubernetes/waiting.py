@@ -6,7 +6,7 @@ and a rollout is done only when kstatus says so too (sigs.k8s.io/cli-utils, pkg/
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -93,7 +93,7 @@ def failure_of(
     *,
     wanted: int,
     replica_set: Object | None = None,
-    unschedulable_for: Mapping[str, float] | None = None,
+    long_unschedulable: Collection[str] = (),
 ) -> tuple[Verdict, Trouble | None] | None:
     """Return why a rollout can't succeed any more, and the pod that shows it; None while it may.
 
@@ -103,7 +103,7 @@ def failure_of(
         pods: The pods of the new release.
         wanted: How many of them there should be by now.
         replica_set: The new release's ReplicaSet, for workloads that have them.
-        unschedulable_for: For pods that fit on no node, by name, since how many seconds.
+        long_unschedulable: Names of pods that have fitted on no node for so long that none will come.
     """
     for condition in ((replica_set or {}).get("status") or {}).get("conditions") or []:
         if condition.get("type") == "ReplicaFailure" and condition.get("status") == "True":
@@ -112,10 +112,9 @@ def failure_of(
     alive = [pod for pod in pods if not is_ended(pod)]
     if not alive or len(alive) < wanted:
         return None
-    since = unschedulable_for or {}
     troubles = []
     for pod in alive:
-        trouble = trouble_of(pod, unschedulable_for=since.get(pod["metadata"]["name"], 0.0))
+        trouble = trouble_of(pod, long_unschedulable=pod["metadata"]["name"] in long_unschedulable)
         if trouble is None or not trouble.doomed:
             return None
         troubles.append(trouble)
@@ -155,8 +154,8 @@ def _deployment(  # noqa: PLR0911 - one table
     if available < updated:
         return Verdict("waiting", f"{available} of {updated} new replicas are available")
     # So far kubectl; the rest is kstatus'.
-    if there > desired:
-        return Verdict("waiting", f"{there - desired} replicas too many are about to end")
+    if there != desired:
+        return Verdict("waiting", f"there are {there} of {desired} replicas")
     if status.get("readyReplicas", 0) < desired:
         return Verdict("waiting", f"{status.get('readyReplicas', 0)} of {desired} replicas are ready")
     if (conditions.get("Available") or {}).get("status") != "True":
@@ -176,8 +175,8 @@ def _stateful_set(spec: Object, status: Object) -> Verdict:
     ready, updated = status.get("readyReplicas", 0), status.get("updatedReplicas", 0)
     if ready < desired:
         return Verdict("waiting", f"{ready} of {desired} replicas are ready")
-    if there > desired:
-        return Verdict("waiting", f"{there - desired} replicas too many are about to end")
+    if there != desired:
+        return Verdict("waiting", f"there are {there} of {desired} replicas")
     rolling = (spec.get("updateStrategy") or {}).get("rollingUpdate") or {}
     partition = rolling.get("partition") or 0
     if updated < desired - partition:

@@ -1,0 +1,268 @@
+"""Rollouts on a real control plane: what fails them, and what doesn't."""
+
+import asyncio
+from urllib.parse import urlsplit
+
+import anyio
+import pytest
+from clusters import (
+    CuttingProxy,
+    Deployment,
+    manifest,
+    provider_of,
+    rolling_out,
+    shop,
+    through,
+    workload,
+)
+from kubernetes_asyncio import client
+
+from aioproviders.deployment import DeploymentStatus
+from aioproviders.deployment.kubernetes import scene
+from aioproviders.errors import ConflictError, NotFoundError, ProviderError, UnsupportedCapabilityError
+
+
+@pytest.fixture
+def config(kubeconfig, namespace):
+    """Return a function: version and changes -> config."""
+    return lambda version="1.0.0", **changes: shop(kubeconfig, namespace, version, **changes)
+
+
+@pytest.fixture
+async def provider(kubeconfig, namespace):
+    """A provider of a deployment that is not there yet."""
+    provider = provider_of(kubeconfig, namespace)
+    await provider.initialize()
+    yield provider
+    await provider.cleanup()
+
+
+@pytest.fixture
+async def deployed(provider, config):
+    """A provider with 1.0.0 deployed."""
+    (await provider.deploy(config())).raise_for_error()
+    return provider
+
+
+@pytest.fixture
+def deployment(kube, namespace):
+    return Deployment(kube, namespace)
+
+
+def error_of(result):
+    with pytest.raises(ProviderError) as raised:
+        result.raise_for_error()
+    return raised.value
+
+
+# The way to the cluster.
+
+
+async def test_the_api_server_killed_in_mid_rollout(control_plane, deployed, config):
+    """A rollout goes on, and ends right, when the API server dies and comes back."""
+    async with rolling_out(deployed, config("2.0.0-slow")) as rolling:
+        await asyncio.to_thread(control_plane.kill, "apiserver")
+        await asyncio.to_thread(control_plane.start_component, "apiserver")
+    assert rolling.result.success, rolling.result
+    assert (await deployed.get_status())["version"] == "2.0.0-slow"
+
+
+async def test_a_watch_that_is_cut_again_and_again(control_plane, kubeconfig, namespace, config, tmp_path):
+    """A rollout ends right though every connection breaks each second."""
+    server = urlsplit(control_plane.server)
+    async with CuttingProxy(server.hostname, server.port).running() as proxy:
+        path = through(kubeconfig, proxy.address, tmp_path)
+        async with provider_of(path, namespace, retry_attempts=5) as provider:
+            (await provider.deploy(config())).raise_for_error()
+            async with rolling_out(provider, config("2.0.0-slow")) as rolling:
+                while rolling.result is None:
+                    proxy.cut()
+                    with anyio.move_on_after(1):
+                        await rolling.ended.wait()
+    assert rolling.result.success, rolling.result
+    assert proxy.cuts >= 6
+
+
+async def test_the_number_of_requests(control_plane, deployed, config):
+    """A deploy takes ten requests at most, watches aside; the same again changes nothing."""
+
+    def asked():
+        events = control_plane.requests("aioproviders/")
+        return {event["auditID"]: event for event in events if event["verb"] != "watch"}
+
+    before = set(asked())
+    (await deployed.deploy(config("2.0.0"))).raise_for_error()
+    update = {key: event for key, event in asked().items() if key not in before}
+    assert 0 < len(update) <= 10, [(event["verb"], event["requestURI"]) for event in update.values()]
+    before = set(asked())
+    (await deployed.deploy(config("2.0.0"))).raise_for_error()
+    again = [event for key, event in asked().items() if key not in before]
+    assert [event["objectRef"]["resource"] for event in again if event["verb"] == "patch"] == ["deployments"]
+
+
+async def test_a_first_deploy_takes_ten_requests(control_plane, provider, config):
+    """With what it asks for permissions."""
+    before = {event["auditID"] for event in control_plane.requests("aioproviders/")}
+    (await provider.deploy(config())).raise_for_error()
+    asked = {
+        event["auditID"]: (event["verb"], event["requestURI"])
+        for event in control_plane.requests("aioproviders/")
+        if event["verb"] != "watch" and event["auditID"] not in before
+    }
+    assert len(asked) <= 10, list(asked.values())
+
+
+# What fails a rollout, and what doesn't.
+
+
+@pytest.mark.parametrize(
+    ("version", "reasons"),
+    [
+        ("2.0.0-pull-error", {"ErrImagePull", "ImagePullBackOff"}),
+        ("2.0.0-config-error", {"CreateContainerConfigError"}),
+        ("2.0.0-unschedulable", {"Unschedulable"}),
+    ],
+)
+async def test_doomed_pods_fail_it_early(deployed, config, monkeypatch, version, reasons):
+    """What can't get well by itself is rolled back long before the time is up."""
+    monkeypatch.setattr(scene, "UNSCHEDULABLE_GRACE", 0.3)
+    result = await deployed.deploy(config(version, rollout_timeout_ms=3_600_000))
+    assert result.status == DeploymentStatus.ROLLED_BACK
+    assert result.diagnosis.reason in reasons
+    assert result.diagnosis.suggestion
+    assert "1.0.0 is back" in result.message
+
+
+async def test_one_bad_pod_of_several_fails_nothing_early(provider, config):
+    """The node may be to blame, so the others are waited for, to the end of the time."""
+    result = await provider.deploy(config("1.0.0-crash-one", replicas=3, rollout_timeout_ms=2500))
+    assert result.error_detail.code == "timeout"
+    assert result.metadata["replicas"].available == 2
+    assert result.diagnosis.reason == "CrashLoopBackOff"
+
+
+async def test_a_quota_that_is_used_up(kube, namespace, deployed, config):
+    """Pods that may not be made fail a rollout at once, with the server's words."""
+    await client.CoreV1Api(kube).create_namespaced_resource_quota(
+        namespace, {"metadata": {"name": "small"}, "spec": {"hard": {"pods": "2"}}}
+    )
+    result = await deployed.deploy(config("2.0.0", rollout_timeout_ms=3_600_000))
+    assert result.status == DeploymentStatus.ROLLED_BACK
+    assert result.diagnosis.reason == "FailedCreate"
+    assert "exceeded quota: small" in result.message
+    assert "quota" in result.diagnosis.suggestion
+
+
+async def test_an_init_container_that_crashes(provider, config, tmp_path):
+    """It dooms its pod as any container does."""
+    obj = workload("Deployment", "shop:1")
+    obj["spec"]["template"]["spec"]["initContainers"] = [{"name": "migrate", "image": "migrate:1-crash-loop"}]
+    result = await provider.deploy(config(manifests=[manifest(tmp_path, obj)], rollout_timeout_ms=3_600_000))
+    assert result.status == DeploymentStatus.FAILED
+    assert (result.diagnosis.container, result.diagnosis.exit_code) == ("migrate", 1)
+
+
+async def test_its_progress_deadline(provider, config, tmp_path):
+    """The deadline that the Deployment itself has holds, too."""
+    obj = workload("Deployment", "shop:1-never-ready", progressDeadlineSeconds=1)
+    result = await provider.deploy(config(manifests=[manifest(tmp_path, obj)]))
+    assert result.error_detail.code == "timeout"
+    assert "no progress" in result.message
+    assert result.diagnosis.reason in ("NotReady", "ProgressDeadlineExceeded")
+
+
+# Others.
+
+
+async def test_somebody_else_takes_over(deployed, deployment, config):
+    """A rollout that another one overrides is a conflict, and is left to the other."""
+    async with rolling_out(deployed, config("2.0.0-never-ready")) as rolling:
+        await deployment.patch({"metadata": {"annotations": {"aioproviders.dev/release": "another"}}})
+    error = error_of(rolling.result)
+    assert isinstance(error, ConflictError)
+    assert "taken over" in error.message
+    assert (await deployment.read())["spec"]["template"]["spec"]["containers"][0]["image"].endswith(
+        "2.0.0-never-ready"
+    )
+
+
+async def test_somebody_else_scales_meanwhile(deployed, deployment, config):
+    """A change that leaves the release alone is waited for with it."""
+    async with rolling_out(deployed, config("2.0.0-slow")) as rolling:
+        await deployment.patch({"spec": {"replicas": 3}})
+    assert rolling.result.success, rolling.result
+    assert rolling.result.metadata["replicas"].available == 3
+
+
+async def test_somebody_else_deletes_it(deployed, deployment, config):
+    """What was deleted in mid-rollout is not made anew."""
+    async with rolling_out(deployed, config("2.0.0-never-ready")) as rolling:
+        await deployment.delete()
+    error = error_of(rolling.result)
+    assert isinstance(error, NotFoundError)
+    assert "deleted" in error.message
+    assert (await deployed.get_status())["status"] == DeploymentStatus.NOT_FOUND
+
+
+async def test_somebody_else_has_paused_it(deployed, deployment, config):
+    """A deploy says so, with the name of who has, and so does a rollback."""
+    await deployed.deploy(config("2.0.0"))
+    await deployment.patch({"spec": {"paused": True}}, manager="kubectl-rollout")
+    error = error_of(await deployed.deploy(config("3.0.0")))
+    assert isinstance(error, ConflictError)
+    assert "kubectl-rollout" in error.message
+    error = error_of(await deployed.rollback("previous"))
+    assert isinstance(error, ConflictError)
+    assert "resume" in error.message
+    assert (await deployed.get_status())["status"] == DeploymentStatus.PAUSED
+
+
+async def test_somebody_else_pauses_it_meanwhile(deployed, deployment, config):
+    """A rollout that nobody but he can bring on is given up."""
+    async with rolling_out(deployed, config("2.0.0-never-ready")) as rolling:
+        await deployment.patch({"spec": {"paused": True}}, manager="kubectl-rollout")
+    assert "was paused by kubectl-rollout" in error_of(rolling.result).message
+
+
+async def test_a_field_of_another_manager(deployed, deployment, config):
+    """It is a conflict that names field and manager; force takes it over."""
+    await deployment.patch({"spec": {"replicas": 5}}, manager="kubectl-scale")
+    error = error_of(await deployed.deploy(config("2.0.0")))
+    assert isinstance(error, ConflictError)
+    assert "spec.replicas" in error.message
+    assert "kubectl-scale" in error.message
+    result = await deployed.deploy(config("2.0.0", force=True))
+    assert result.metadata["replicas"].available == 2
+
+
+# Cancellation.
+
+
+async def test_a_task_that_is_cancelled_undoes_its_rollout(deployed, config):
+    """Also by asyncio's own Task.cancel()."""
+    task = asyncio.create_task(deployed.deploy(config("2.0.0-never-ready")))
+    async for event in deployed.watch_rollout(wait=True):
+        if event.kind == "instance":
+            task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    state = await deployed.get_status()
+    assert (state["status"], state["version"]) == (DeploymentStatus.HEALTHY, "1.0.0")
+
+
+async def test_a_deadline_undoes_its_rollout(kubeconfig, namespace, deployed, config):
+    """The time of the call is up; undoing has its own."""
+    bounds = {"timeout_ms": 1000, "retry_attempts": 1, "deadline_ms": 1500, "max_concurrency": 1}
+    async with provider_of(kubeconfig, namespace, **bounds) as hurried:
+        error = error_of(await hurried.deploy(config("2.0.0-never-ready")))
+    assert (error.code, error.reason) == ("timeout", "deadline")
+    state = await deployed.get_status()
+    assert (state["status"], state["version"]) == (DeploymentStatus.HEALTHY, "1.0.0")
+
+
+async def test_only_deployments_can_pause(provider, config, tmp_path):
+    """A StatefulSet with on_cancel "pause" is refused before anything is done."""
+    path = manifest(tmp_path, workload("StatefulSet", "shop:1"))
+    error = error_of(await provider.deploy(config(manifests=[path], on_cancel="pause")))
+    assert isinstance(error, UnsupportedCapabilityError)
+    assert (await provider.get_status())["status"] == DeploymentStatus.NOT_FOUND

@@ -1,0 +1,93 @@
+"""Going back on a real control plane, also to what somebody else has made."""
+
+import pytest
+from clusters import Deployment, provider_of, shop, until
+
+from aioproviders.deployment import DeploymentStatus
+
+
+@pytest.fixture
+def deployment(kube, namespace):
+    return Deployment(kube, namespace)
+
+
+@pytest.fixture
+def config(kubeconfig, namespace):
+    """Return a function: version and changes -> config."""
+    return lambda version="1.0.0", **changes: shop(kubeconfig, namespace, version, **changes)
+
+
+@pytest.fixture
+async def provider(kubeconfig, namespace):
+    provider = provider_of(kubeconfig, namespace)
+    await provider.initialize()
+    yield provider
+    await provider.cleanup()
+
+
+def image_of(found):
+    return found["spec"]["template"]["spec"]["containers"][0]["image"]
+
+
+async def test_the_settings_come_back_too(provider, config, deployment):
+    """A rollback restores the ConfigMap of its release."""
+    (await provider.deploy(config("1.0.0", settings={"MODE": "gentle"}))).raise_for_error()
+    first = (await deployment.read())["spec"]["template"]
+    (await provider.deploy(config("2.0.0", settings={"MODE": "rough"}))).raise_for_error()
+    (await provider.rollback("previous")).raise_for_error()
+    assert (await deployment.read())["spec"]["template"] == first
+
+
+async def test_the_number_of_replicas_stays(provider, config):
+    """What was scaled since is kept: going back is about the version."""
+    (await provider.deploy(config("1.0.0"))).raise_for_error()
+    (await provider.deploy(config("2.0.0"))).raise_for_error()
+    (await provider.scale(3)).raise_for_error()
+    result = await provider.rollback("1.0.0")
+    assert result.success, result
+    assert result.metadata["replicas"].available == 3
+
+
+async def test_a_failed_deploy_restores_the_number_of_before(provider, config):
+    """What ran before runs again, as many as there were."""
+    (await provider.deploy(config("1.0.0"))).raise_for_error()
+    (await provider.scale(3)).raise_for_error()
+    result = await provider.deploy(config("2.0.0-crash-loop"))
+    assert result.status == DeploymentStatus.ROLLED_BACK
+    assert result.metadata["replicas"].available == 3
+
+
+async def test_a_rollback_that_fails(provider, config):
+    """It fails with its diagnosis, and is not undone in turn."""
+    await provider.deploy(config("1.0.0-crash-loop"))
+    (await provider.deploy(config("2.0.0"))).raise_for_error()
+    result = await provider.rollback("1.0.0-crash-loop")
+    assert result.status == DeploymentStatus.FAILED
+    assert result.diagnosis.reason == "CrashLoopBackOff"
+    assert (await provider.get_status())["version"] == "1.0.0-crash-loop"
+
+
+async def test_what_somebody_else_has_made_comes_back(provider, config, deployment):
+    """Where there is no release of ours before, the template of before is restored."""
+    await deployment.create("registry.example/theirs:7")
+    await until(provider, DeploymentStatus.HEALTHY)
+    result = await provider.deploy(config("2.0.0-crash-loop", force=True))
+    assert result.status == DeploymentStatus.ROLLED_BACK, result
+    assert image_of(await deployment.read()) == "registry.example/theirs:7"
+
+
+async def test_going_back_to_a_revision_that_kubectl_made(provider, config, deployment):
+    """A revision without a release of ours is restored from its ReplicaSet, and then deploys go on."""
+    (await provider.deploy(config("1.0.0"))).raise_for_error()
+    template = {"spec": {"template": {"metadata": {"annotations": {"restarted": "yes"}}}}}
+    await deployment.patch(template, manager="kubectl-rollout")
+    await until(provider, DeploymentStatus.HEALTHY)
+    (await provider.deploy(config("2.0.0"))).raise_for_error()
+    assert [release.revision for release in await provider.history()] == [3, 2, 1]
+    result = await provider.rollback("revision:2")
+    assert result.success, result
+    found = await deployment.read()
+    assert image_of(found) == "registry.example/shop:1.0.0"
+    assert found["spec"]["template"]["metadata"]["annotations"]["restarted"] == "yes"
+    result = await provider.deploy(config("3.0.0"))
+    assert result.success, result
