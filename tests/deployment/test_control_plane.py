@@ -270,20 +270,6 @@ async def test_a_service_leads_to_the_ready_pods(kube, core, deploy, namespace):
     assert first.addresses != second.addresses
 
 
-async def test_a_deleted_namespace_is_emptied(core, deploy, available, namespace):
-    """What is in it goes, and then it."""
-    await deploy("1.0.0")
-    await until(available, 2)
-    await core.delete_namespace(namespace)
-
-    async def gone():
-        found = await core.list_namespace(field_selector=f"metadata.name={namespace}")
-        return not found.items
-
-    await until(gone)
-    await core.create_namespace({"metadata": {"name": namespace}})  # for the fixture to delete
-
-
 # What an image's tag makes of its pods.
 
 

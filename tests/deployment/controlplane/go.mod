@@ -2,8 +2,6 @@ module controlplane
 
 go 1.26.0
 
-godebug default=go1.26
-
 require (
 	github.com/spf13/cobra v1.10.2
 	go.etcd.io/etcd/server/v3 v3.6.8
