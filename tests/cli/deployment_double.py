@@ -61,7 +61,8 @@ class DoubleConfig(DeploymentConfig):
 class Double(DeploymentProvider[DoubleConfig]):
     """What it has deployed is kept in the class: a command makes a provider of its own.
 
-    A version that ends in -bad fails; one that ends in -slow takes until it is cancelled.
+    A version that ends in -bad fails; one that ends in -slow takes until it is cancelled, and -slower
+    also takes a second to be undone.
     """
 
     deployed: ClassVar[list] = []
@@ -83,13 +84,13 @@ class Double(DeploymentProvider[DoubleConfig]):
             self._rollouts.tell(
                 "started", DeploymentStatus.PROGRESSING, f"rolling out {config.version}", replicas=replicas
             )
-            if config.version.endswith("-slow"):
+            if config.version.endswith(("-slow", "-slower")):
                 try:
                     await anyio.sleep_forever()
                 finally:
                     self._rollouts.tell("rollback", DeploymentStatus.PROGRESSING, "going back")
                     with anyio.CancelScope(shield=True):
-                        await anyio.sleep(0.05)
+                        await anyio.sleep(1 if config.version.endswith("-slower") else 0.05)
             for index in range(config.replicas):
                 # As often as another task needs to see each step.
                 await anyio.sleep(0.01)

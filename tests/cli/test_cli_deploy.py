@@ -233,6 +233,19 @@ def test_a_signal_does_what_the_config_says(  # noqa: PLR0917 - two axes
     assert re.match(f"{word}: {told}.*\nweb: not_found: never deployed\n$", err), err
 
 
+def test_a_second_signal_does_not_hurry_a_rollback(run_program):
+    """It is told that the rollback goes on, and nothing is left half-way."""
+    process = run_program("deploy", "web", "--version", "2-slower")
+    assert process.stdout.readline() == "rolling out 2-slower\n"
+    process.send_signal(signal.SIGINT)
+    assert process.stdout.readline() == "going back\n"
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=PATIENCE)
+
+    assert process.returncode == 130
+    assert err.splitlines()[:2] == ["interrupted: rolling back…", "still at it: rolling back…"]
+
+
 def test_on_a_terminal_there_is_a_line_an_instance(program, tmp_path):
     """While it goes on, the instances are shown in place; in the end only the result stays."""
     screen = Terminal("deploy", "web", cwd=tmp_path, program=[program])

@@ -12,10 +12,10 @@ def test_history_has_a_row_a_release(drivers, run):
 
     assert (result.code, result.err) == (0, "")
     heading, _, first, second = result.out.splitlines()
-    assert heading.split() == ["REVISION", "VERSION", "STATUS", "HEALTHY", "CREATED", "CAUSE"]
+    assert heading.split() == ["REVISION", "VERSION", "STATUS", "CREATED", "CAUSE"]
     assert first.split()[:4] == ["*", "2", "2.0.0", "healthy"]
     assert first.endswith("more speed")
-    assert second.split()[:4] == ["1", "1.0.0", "healthy", "yes"]
+    assert second.split()[:4] == ["1", "1.0.0", "healthy", "2030-01-02"]
 
 
 def test_history_as_a_document(drivers, run):

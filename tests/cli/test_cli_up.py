@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import urllib.request
+from unittest.mock import ANY
 
 import pytest
 from cli_processes import Reader, free_port, process_table, processes_of, start, until
@@ -71,7 +72,7 @@ def test_up_runs_all_and_another_terminal_changes_it(terminals):
 
     assert (code, err) == (0, "")
     assert out.splitlines()[-1].startswith("shop: healthy: ")
-    assert "version 2.0.0" in out.splitlines()[-1]
+    assert "version 2.0.0 runs" in out.splitlines()[-1]
     assert "shop-2-0 is ready (2.0.0)" in out
     assert terminals.answer() == "2.0.0"
     up.wait_for(r"^shop +\| \* .*rollout of 2\.0\.0 begins")
@@ -91,7 +92,7 @@ def test_all_commands_act_on_what_runs(terminals):
 
     code, out, err = terminals.run("scale", "shop", "3")
     assert (code, err) == (0, "")
-    assert "3 of 3 available" in out.splitlines()[-1]
+    assert "3 available of 3" in out.splitlines()[-1]
 
     code, out, err = terminals.run("rollback", "shop", "previous")
     assert (code, err) == (0, "")
@@ -100,10 +101,19 @@ def test_all_commands_act_on_what_runs(terminals):
 
     code, out, _ = terminals.run("history", "shop")
     assert code == 0
-    assert [line.split()[-5:-3] for line in out.splitlines()[3:4]]
+    assert [line.split()[:4] for line in out.splitlines()[2:]] == [
+        ["*", "3", "1.0.0", "healthy"],
+        ["2", "2.0.0", "healthy", ANY],
+        ["1", "1.0.0", "healthy", ANY],
+    ]
     assert "more speed" in out
 
-    name = state["instances"][0]["name"]
+
+def test_logs_and_changes_of_what_runs(terminals):
+    """What an instance has written, and what a deploy would change, secrets masked."""
+    terminals.up("shop")
+    name = terminals.status()["instances"][0]["name"]
+
     code, out, _ = terminals.run("logs", "shop", "--instance", name)
     assert code == 0
     assert f"{name} | starting 1.0.0, token none\n" in out
@@ -258,3 +268,31 @@ def test_up_as_lines_of_json(terminals):
     documents = [json.loads(line) for line in up.out]
     assert any(each.get("text") == "starting 1.0.0, token none" for each in documents)
     assert documents[-1] == {"deployment": None, "note": "stopped"}
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_up_stops_while_it_starts(number, terminals):
+    """A signal before all is up is an orderly end, too: nothing is left, exit code 0."""
+    text = (terminals.folder / "providers.toml").read_text()
+    (terminals.folder / "providers.toml").write_text(text.replace('"1.0.0"', '"1.0.0-never-ready"'))
+    up = terminals.up("shop", wait=False)
+    up.wait_for(r"starting 1\.0\.0-never-ready")
+
+    up.process.send_signal(number)
+
+    assert up.end() == 0
+    assert not processes_of(terminals.folder)
+
+
+def test_a_signal_that_is_ignored_stays_so(terminals):
+    """Under nohup the end of the terminal does not end what runs."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        up = terminals.up("worker")
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    up.process.send_signal(signal.SIGHUP)
+
+    assert terminals.status("worker")["status"] == "healthy"
+    up.process.terminate()
+    assert up.end() == 0

@@ -281,12 +281,14 @@ class _Board:
         rows = instance_table(shown, self._redactor)
         for column in rows.columns:
             column.no_wrap, column.overflow = True, "ellipsis"
-        below = Text(str(self._replicas), style="dim")
+        below = Text("waiting for the first step …", style="dim")
         if self._latest is not None:
+            counts, told = str(self._replicas), event_line(self._latest, self._redactor)
             below = Text.assemble(
-                (str(self._latest.status), deployment_style(self._latest.status)), f": {self._replicas}; "
+                (str(self._latest.status), deployment_style(self._latest.status)), f": {counts}"
             )
-            below.append(event_line(self._latest, self._redactor))
+            if told != counts:
+                below.append(f"; {told}")
         below.no_wrap, below.overflow = True, "ellipsis"
         parts: list[RenderableType] = [rows, ""] if shown else []
         parts.append(below)

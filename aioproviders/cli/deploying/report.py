@@ -58,17 +58,19 @@ def clean(text: str) -> str:
 def result_line(name: str, result: DeploymentResult) -> str:
     """Return what came of it, in one line."""
     metadata = result.metadata
+    message = result.message or ""
+    # What the message says need not be said again.
     facts = []
-    if metadata.get("version"):
+    if metadata.get("version") and f"version {metadata['version']}" not in message:
         facts.append(f"version {metadata['version']}")
     if metadata.get("revision") is not None:
         facts.append(f"revision {metadata['revision']}")
     replicas = metadata.get("replicas")
-    if isinstance(replicas, Replicas):
+    if isinstance(replicas, Replicas) and str(replicas) not in message:
         facts.append(f"{replicas.available} of {replicas.desired} available")
     if metadata.get("duration_ms") is not None:
         facts.append(f"in {milliseconds(metadata['duration_ms'])}")
-    told = f": {result.message}" if result.message else ""
+    told = f": {message}" if message else ""
     return f"{name}: {result.status}{told}" + (f" ({', '.join(facts)})" if facts else "")
 
 
@@ -176,16 +178,14 @@ def show_history(releases: Sequence[Release], redactor: Redactor) -> None:
     """Show releases, a row each, newest first; ``*`` marks the current one."""
     from rich.text import Text  # noqa: PLC0415 - loaded only where something is drawn
 
-    rows = table(
-        "", "REVISION", "VERSION", "STATUS", "HEALTHY", "CREATED", "CAUSE", right=("REVISION",), wide="CAUSE"
-    )
+    rows = table("REVISION", "VERSION", "STATUS", "CREATED", "CAUSE", right=("REVISION",), wide="CAUSE")
+    for column in rows.columns[:-1]:
+        column.no_wrap = True
     for each in releases:
         rows.add_row(
-            "*" if each.current else "",
-            str(each.revision),
+            f"{'* ' if each.current else ''}{each.revision}",
             one_line(each.version),
             Text(str(each.status), style=deployment_style(each.status)),
-            "yes" if each.healthy else "no",
             _when(each.created_at),
             one_line(redactor.text(each.change_cause or "")),
         )
@@ -193,4 +193,4 @@ def show_history(releases: Sequence[Release], redactor: Redactor) -> None:
 
 
 def _when(at: datetime | None) -> str:
-    return "" if at is None else f"{at.astimezone():%Y-%m-%d %H:%M:%S}"
+    return "" if at is None else f"{at.astimezone():%Y-%m-%d %H:%M}"

@@ -18,7 +18,7 @@ from aioproviders.cli.deploying.progress import event_line
 from aioproviders.cli.deploying.signals import Signals, run_with_signals
 from aioproviders.cli.options import Source
 from aioproviders.cli.output import print_document
-from aioproviders.deployment import DeploymentProvider, Instance, LogLine, RolloutEvent
+from aioproviders.deployment import DeploymentProvider, DeploymentStatus, Instance, LogLine, RolloutEvent
 from aioproviders.errors import ProviderUnavailableError
 from aioproviders.loading import LoadedProviders, ProviderSpec, read_providers
 from aioproviders.registry import ProviderRegistry
@@ -43,7 +43,7 @@ def up(source: Source, names: Sequence[str], *, json: bool) -> int:
 async def _up(source: Source, names: Sequence[str], json: bool, signals: Signals) -> int:
     loaded = await read_providers(source.config, environment=source.env)
     specs = _chosen(loaded, names)
-    output = _Output(json=json, width=max(len(spec.name) for spec in specs) + 2)
+    output = _Output(json=json, width=max(len(spec.name) for spec in specs) + len("-1-0"))
     stopping = anyio.Event()
     failures: list[str] = []
 
@@ -127,7 +127,7 @@ class _Output:
         if self.json:
             print_document({"deployment": deployment or None, "note": text, **more}, compact=True)
         else:
-            self._prefixes.write(deployment, f"{_MARK} {text}", style="bold")
+            self._prefixes.write(deployment or "up", f"{_MARK} {text}", style="bold")
 
 
 class _Running:
@@ -197,7 +197,7 @@ class _Running:
     async def _tell_where(self) -> None:
         state = await self._provider.get_status()
         where = ", ".join(state.get("endpoints") or ())
-        told = f"{state.get('status')}, version {state.get('version')}, {state.get('replicas')}"
+        told = f"{state.get('status')}, version {state.get('version')}"
         self._output.tell(self._target.name, f"{told}{', at ' if where else ''}{where}")
 
     async def _watch_instances(self) -> None:
@@ -205,8 +205,10 @@ class _Running:
         while True:
             state = await self._provider.get_status()
             now = {each.name: each for each in state.get("instances") or ()}
+            # What belongs to a rollout is told by its steps.
+            quiet = state.get("status") is DeploymentStatus.PROGRESSING
             for name, each in now.items():
-                if name in self._before:
+                if name in self._before and not quiet:
                     self._compare(self._before[name], each)
             self._before = now
             await anyio.sleep(_LOOK_EVERY)
