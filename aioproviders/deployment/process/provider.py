@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from functools import partial
@@ -62,7 +63,10 @@ class ProcessDeploymentProvider(DeploymentProvider[ProcessDeploymentConfig]):
             await self._supervisor.close()
 
     async def health_check(self) -> Mapping[str, Any]:
-        """Healthy if all instances are available, degraded if some are; nothing deployed is healthy."""
+        """Healthy if all instances are available, degraded if some are, or only those of the old release.
+
+        Nothing deployed is healthy.
+        """
         state = await self._state()
         status, replicas = state["status"], state["replicas"]
         details = {
@@ -73,7 +77,8 @@ class ProcessDeploymentProvider(DeploymentProvider[ProcessDeploymentConfig]):
         }
         if status is DeploymentStatus.NOT_FOUND:
             return {"status": HealthStatus.HEALTHY, "details": {"deployed": False}}
-        if replicas.available >= replicas.desired:
+        failed = status is DeploymentStatus.FAILED
+        if replicas.available >= replicas.desired and not failed:
             return {"status": HealthStatus.HEALTHY, "details": details}
         missing = HealthStatus.DEGRADED if replicas.available else HealthStatus.UNHEALTHY
         return {"status": missing, "error": state["message"], "details": details}
@@ -82,7 +87,9 @@ class ProcessDeploymentProvider(DeploymentProvider[ProcessDeploymentConfig]):
         """See `DeploymentProvider.deploy`."""
         whole = completed(config, self.config)
         self.conceal(*secrets_in(whole))
-        return await (await self._acting()).deploy(whole, dry_run=dry_run)
+        if dry_run:
+            return await self._try_out(whole)
+        return await (await self._acting()).deploy(whole)
 
     async def scale(self, replicas: int) -> DeploymentResult:
         """See `DeploymentProvider.scale`."""
@@ -137,6 +144,25 @@ class ProcessDeploymentProvider(DeploymentProvider[ProcessDeploymentConfig]):
         async with aclosing(running.logs(instance=instance, lines=lines, follow=follow)) as written:
             async for line in written:
                 yield line
+
+    async def _try_out(self, config: ProcessDeploymentConfig) -> DeploymentResult:
+        began = time.monotonic()
+        state, changes = await self._state(), tuple(await self.diff(config))
+        told = ", ".join(change.path or change.object for change in changes)
+        return DeploymentResult(
+            success=True,
+            deployment_id=f"{config.namespace}/{config.name}",
+            status=state["status"],
+            message=f"dry run: would change {told}" if told else "dry run: nothing would change",
+            metadata={
+                "revision": state["revision"],
+                "version": state["version"],
+                "replicas": state["replicas"],
+                "images": (),
+                "duration_ms": round((time.monotonic() - began) * 1000, 3),
+                "changes": changes,
+            },
+        )
 
     async def _state(self) -> DeploymentState:
         running = await self._running()

@@ -55,10 +55,9 @@ class RemoteSupervisor:
         await stream.aclose()
         return cls(config, address)
 
-    async def deploy(self, config: ProcessDeploymentConfig, *, dry_run: bool = False) -> DeploymentResult:
+    async def deploy(self, config: ProcessDeploymentConfig) -> DeploymentResult:
         """See `Supervisor.deploy`."""
-        answer = await self._ask("deploy", config=config_to_wire(config), dry_run=dry_run)
-        return self._result(answer)
+        return self._result(await self._ask("deploy", config=config_to_wire(config)))
 
     async def scale(self, replicas: int) -> DeploymentResult:
         """See `Supervisor.scale`."""

@@ -13,6 +13,7 @@ from aioproviders.deployment.models import (
     DeploymentResult,
     DeploymentStatus,
     Diagnosis,
+    Instance,
     Replicas,
 )
 from aioproviders.deployment.process.controller import Controller, Target
@@ -80,6 +81,7 @@ class Rollout:
         self._began = time.monotonic()
         self._outcome: DeploymentResult | Exception | None = None
         self._told: Replicas | None = None
+        self._steps: dict[str, tuple[Any, ...]] = {}
 
     @property
     def result(self) -> DeploymentResult:
@@ -121,7 +123,10 @@ class Rollout:
         if self._order == "abandon":
             return
         outcome = self._outcome
-        message = outcome.message if isinstance(outcome, DeploymentResult) else str(outcome or "closed")
+        if outcome is None:
+            self._status = DeploymentStatus.UNKNOWN
+        closed = f"the provider was closed during the {self._what}"
+        message = outcome.message if isinstance(outcome, DeploymentResult) else str(outcome or closed)
         self._say("finished", message or "", status=self._status)
 
     async def _run(self) -> DeploymentResult:
@@ -233,6 +238,14 @@ class Rollout:
             self._told = replicas
             self._log("rollout.progressed")
             self._say("progress", str(replicas))
+        for instance in self._controller.instances:
+            step = (instance.phase, instance.reason, instance.pid)
+            if self._steps.get(instance.name) != step:
+                self._steps[instance.name] = step
+                told = f"{instance.name} is {instance.phase}"
+                self._say(
+                    "instance", f"{told}: {instance.reason}" if instance.reason else told, instance=instance
+                )
 
     def _make_result(self, success: bool, message: str, **more: Any) -> DeploymentResult:
         target = self._controller.target
@@ -252,13 +265,20 @@ class Rollout:
             metadata={**metadata, **more},
         )
 
-    def _say(self, kind: str, message: str, status: DeploymentStatus = DeploymentStatus.PROGRESSING) -> None:
+    def _say(
+        self,
+        kind: str,
+        message: str,
+        status: DeploymentStatus = DeploymentStatus.PROGRESSING,
+        instance: Instance | None = None,
+    ) -> None:
         self._tell(
             kind,
             status,
             message,
             version=self.target.version,
             replicas=self._controller.replicas,
+            instance=instance,
         )
 
     def _log(self, event: str, **values: Any) -> None:

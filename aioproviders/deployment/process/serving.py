@@ -17,6 +17,7 @@ from aioproviders.deployment.process.supervisor import Supervisor
 from aioproviders.deployment.process.wire import Lines, config_from_wire, make_address, remove_address
 from aioproviders.errors import ConfigurationError, ErrorDetail, ProviderError
 from aioproviders.redaction import secrets_in
+from aioproviders.resilience import translate
 
 __all__ = ["serve"]
 
@@ -93,8 +94,8 @@ class _Conversation:
             error = ConfigurationError(
                 "the supervisor does not understand the request; is it of another version?"
             )
-        except anyio.BrokenResourceError:
-            error = ProviderError("whoever asked has gone")
+        except Exception as exc:  # noqa: BLE001 - whatever it is, the supervisor lives on
+            error = translate(exc)
         return {"error": _detail(error)}
 
     async def _stream(self, items: AsyncGenerator[BaseModel, None]) -> None:

@@ -158,13 +158,17 @@ class Supervisor:
         while True:
             changed = self._groups_changed
             now = dict(self._processes)
-            for name, pid in noted.items():
-                if now.get(name) != pid:
-                    await self._journal.ended(pid)
-            for name, pid in now.items():
-                since = _start_time(pid)
-                if noted.get(name) != pid and since is not None:
-                    await self._journal.started(pid, since)
+            try:
+                for name, pid in noted.items():
+                    if now.get(name) != pid:
+                        await self._journal.ended(pid)
+                for name, pid in now.items():
+                    since = _start_time(pid)
+                    if noted.get(name) != pid and since is not None:
+                        await self._journal.started(pid, since)
+            except OSError as error:
+                # On a full disk the processes run on; the guardian knows them, too.
+                self._logger.warning("supervisor.journal_failed", error=error)
             noted = now
             await changed.wait()
 
@@ -198,13 +202,9 @@ class Supervisor:
 
     # What it does.
 
-    async def deploy(self, config: ProcessDeploymentConfig, *, dry_run: bool = False) -> DeploymentResult:
+    async def deploy(self, config: ProcessDeploymentConfig) -> DeploymentResult:
         """See `DeploymentProvider.deploy`."""
         began = time.monotonic()
-        if dry_run:
-            changes = await self.diff(config)
-            told = f"{len(changes)} changes" if changes else "nothing would change"
-            return self._result(began, f"dry run: {told}", changes=changes)
         what = f"rollout of {config.version}"
         with self._rollouts.turn(what, config.version):
             await self._supersede()
@@ -224,7 +224,7 @@ class Supervisor:
                     return self._result(began, f"version {config.version} runs already: unchanged")
             self._listeners.bind(config)
             release = None if same else new_release(revision, config.version, template, config.change_cause)
-            fallback = self._fallback(revision, target) if config.rollback_on_failure else None
+            fallback = self._fallback(new, target) if config.rollback_on_failure else None
             return await self._roll_out(what, new, release, before=target, fallback=fallback)
 
     async def scale(self, replicas: int) -> DeploymentResult:
@@ -319,6 +319,8 @@ class Supervisor:
         target = self._controller.target
         used = [member.config for member in self._controller.members]
         self._listeners.keep([*used, target.config] if target else used)
+        for revision in self._configs.keys() - self._journal.past.releases.keys():
+            del self._configs[revision]
 
     async def _supersede(self) -> None:
         """End a rollout that whoever began it has left."""
@@ -326,9 +328,11 @@ class Supervisor:
             self._rollout.order("abandon")
             await self._rollout.done.wait()
 
-    def _fallback(self, revision: int, running: Target | None) -> Target | None:
-        """Return where to go back to when `revision` fails: the last release that was healthy."""
-        past = self._journal.past
+    def _fallback(self, new: Target, running: Target | None) -> Target | None:
+        """Return where to go back to when `new` fails: the last release that was healthy."""
+        past, revision = self._journal.past, new.revision
+        if running is not None and running.revision == revision and past.releases[revision].healthy:
+            return running if running.replicas != new.replicas else None
         for record in sorted(past.releases.values(), key=lambda item: item.revision, reverse=True):
             if record.revision >= revision or not record.healthy:
                 continue
@@ -422,7 +426,7 @@ class Supervisor:
             for line in await read_logs(directory, instance, lines):
                 yield line
 
-    def _result(self, began: float, message: str, **more: Any) -> DeploymentResult:
+    def _result(self, began: float, message: str) -> DeploymentResult:
         target, config = self._controller.target, self._config
         status = self._standing()[0] if target else DeploymentStatus.NOT_FOUND
         metadata = DeploymentMetadata(
@@ -437,7 +441,7 @@ class Supervisor:
             deployment_id=f"{config.namespace}/{config.name}",
             status=status,
             message=message,
-            metadata={**metadata, **more},
+            metadata=metadata,
         )
 
 
@@ -485,6 +489,8 @@ def _take_lock(directory: Path) -> int | None:
         ) from error
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)  # for people to read
     except BlockingIOError:
         os.close(lock)
         return None

@@ -161,6 +161,16 @@ async def test_nothing_deployed_is_healthy(provider):
     assert (check["status"], check["details"]) == ("healthy", {"deployed": False})
 
 
+async def test_a_dry_run_makes_nothing(configure):
+    """Neither a supervisor nor a folder; it needs no owner."""
+    provider = ProcessDeploymentProvider(configure())
+    result = await provider.deploy(configure(), dry_run=True)
+    assert (result.success, result.status) == (True, DeploymentStatus.NOT_FOUND)
+    assert [change.action for change in result.metadata["changes"]] == ["added"]
+    assert not configure().directory.exists()
+    await provider.cleanup()
+
+
 # What is on disk.
 
 

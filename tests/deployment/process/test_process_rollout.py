@@ -1,5 +1,6 @@
 """Rollouts of processes: what is served meanwhile, what fails, and what becomes of it."""
 
+import errno
 import os
 import signal
 import sys
@@ -11,6 +12,7 @@ from process_deployments import BINDING, gated, get, listens, python, until, unt
 
 from aioproviders.deployment import DeploymentStatus
 from aioproviders.deployment.process import ProcessDeploymentProvider
+from aioproviders.deployment.process.journal import Journal
 
 
 def pids(state):
@@ -73,13 +75,25 @@ async def test_a_bad_update_under_load_costs_nothing(provider, configure, free_p
 
 
 async def test_each_replica_with_ports_of_its_own(provider, configure):
-    """The status tells where each is, and each is there, told by variable and by argument."""
+    """The status tells where each is, and each is there."""
     config = configure(sockets="per_replica", ports=[{"port": 80}, {"port": 81, "name": "admin-api"}])
     assert (await provider.deploy(config)).success
     endpoints = (await provider.get_status())["endpoints"]
     assert len(set(endpoints)) == 2
     for endpoint in endpoints:
         assert await get(int(endpoint.rpartition(":")[2])) == "1.0.0"
+
+
+async def test_a_replica_is_told_its_own_ports(provider, configure):
+    """By variables, and in place of {port} among the arguments."""
+    show = python(first="print(sys.argv[1], os.environ['PORT'], os.environ['PORT_ADMIN_API'], flush=True)")
+    ports = [{"port": 80}, {"port": 81, "name": "admin-api"}]
+    config = configure(replicas=1, command=[*show, "{port}"], sockets="per_replica", ports=ports)
+    assert (await provider.deploy(config)).success
+    (line,) = [line.text async for line in provider.logs()]
+    first, again, admin = line.split()
+    assert first == again != admin
+    assert (await provider.get_status())["endpoints"] == (f"127.0.0.1:{first}",)
 
 
 async def test_replicas_that_share_a_port_by_themselves(provider, configure, free_port):
@@ -215,6 +229,29 @@ async def test_a_failure_goes_back_to_the_last_healthy_release(provider, configu
     assert [release.current for release in await provider.history()] == [False, False, True]
 
 
+async def test_more_of_the_same_that_fail(provider, configure, tmp_path):
+    """As many run as before, of the same release."""
+    only_two = python(first="if os.environ['AIOPROVIDERS_REPLICA'] == '2': sys.exit(4)")
+    await provider.deploy(configure(command=only_two))
+    await provider.deploy(configure("2.0.0", command=only_two))
+    result = await provider.deploy(configure("2.0.0", command=only_two, replicas=3))
+    assert result.status == DeploymentStatus.ROLLED_BACK
+    state = await provider.get_status()
+    assert (state["version"], state["replicas"].desired) == ("2.0.0", 2)
+
+
+async def test_scaling_that_fails_is_left_for_a_look(provider, configure):
+    """What ran before runs on, and is not all that should."""
+    await provider.deploy(
+        configure(command=python(first="if os.environ['AIOPROVIDERS_REPLICA'] == '2': sys.exit(4)"))
+    )
+    result = await provider.scale(3)
+    assert (result.status, result.diagnosis.reason) == (DeploymentStatus.FAILED, "CrashLoop")
+    assert (await provider.get_status())["replicas"].available == 2
+    assert (await provider.health_check())["status"] == "degraded"
+    assert (await provider.scale(2)).status == DeploymentStatus.HEALTHY
+
+
 async def test_going_back_fails_too(provider, configure, tmp_path):
     """The message tells both."""
     gate = tmp_path / "gate"
@@ -238,6 +275,39 @@ async def test_the_same_again_after_a_failure_is_another_try(provider, configure
     result = await provider.deploy(config)
     assert result.success, result
     assert result.metadata["revision"] == failed.metadata["revision"]
+
+
+async def test_a_journal_that_can_t_be_written(provider, configure, monkeypatch):
+    """Nothing is begun that could not be written down; what runs does so on."""
+    await provider.deploy(configure())
+    before = await provider.get_status()
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Journal, "_write", full)
+    result = await provider.deploy(configure("2.0.0"))
+    assert not result.success
+    assert "No space left" in result.message
+    assert await provider.get_status() == before
+
+
+async def test_each_instance_s_steps_are_told(provider, configure):
+    """Those that start and those that end."""
+    await provider.deploy(configure(replicas=1))
+    events = []
+    async with anyio.create_task_group() as task_group:
+
+        async def watch():
+            async for event in provider.watch_rollout(wait=True):
+                events.append(event)  # noqa: PERF401 - as they come
+
+        task_group.start_soon(watch)
+        await anyio.wait_all_tasks_blocked()
+        await provider.deploy(configure("2.0.0", replicas=1))
+    told = [(event.instance.name, event.instance.phase) for event in events if event.kind == "instance"]
+    assert ("shop-2-0", "ready") in told
+    assert ("shop-1-0", "stopping") in told
 
 
 async def test_a_port_that_is_taken(provider, configure, other_port):
