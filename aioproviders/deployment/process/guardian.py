@@ -29,6 +29,7 @@ class Guardian:
         self._groups: set[int] = set()
         self._process: Process | None = None
         self._pipe: int | None = None
+        self._starting = anyio.Lock()
 
     @property
     def pid(self) -> int | None:
@@ -37,8 +38,11 @@ class Guardian:
 
     async def start(self) -> None:
         """Start it; once more does no harm."""
-        if self._process is not None:
-            return
+        async with self._starting:
+            if self._process is None:
+                await self._start()
+
+    async def _start(self) -> None:
         reading, writing = os.pipe()
         try:
             self._process = await anyio.open_process(

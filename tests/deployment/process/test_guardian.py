@@ -105,3 +105,27 @@ async def test_what_has_ended_is_left_alone():
         assert guardian.pid is None
         assert process.poll() is None
         process.kill()
+
+
+def guardians():
+    """Return the ids of the guardians that this process has started."""
+    children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+    return [int(pid) for pid in children if b"guardian_script" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+
+def descriptors():
+    """Return how many descriptors this process has open."""
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+async def test_one_guardian_is_enough():
+    """Asked to start from several sides at once, there is one, and none is left after the end."""
+    before = descriptors()
+    guardian = Guardian()
+    async with anyio.create_task_group() as task_group:
+        for _ in range(3):
+            task_group.start_soon(guardian.start)
+    assert guardians() == [guardian.pid]
+    await guardian.stop()
+    assert guardians() == []
+    assert descriptors() == before
