@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -23,9 +23,8 @@ __all__ = ["shown_rollout"]
 
 _CLOSING_MS = 1_000
 """How long the last steps may take to be told after the result has come."""
-_LOOK_EVERY = 0.5
-"""Seconds from one look at the instances to the next, where there are no steps."""
-_GONE = {"phase": "stopped", "ready": False, "reason": None}
+_GONE = "stopped"
+"""What our drivers call the phase of an instance that is no more."""
 
 
 class _View(Protocol):
@@ -34,9 +33,6 @@ class _View(Protocol):
 
     def note(self, text: str) -> None:
         """Show a line of the command's own."""
-
-    def begin(self, instances: Iterable[Instance]) -> None:
-        """Take in the instances that there are already."""
 
 
 async def shown_rollout(
@@ -76,25 +72,23 @@ async def _followed(
     signals: Signals,
     view: _View,
 ) -> DeploymentResult | None:
-    instances = _Instances(provider, view)
+    begun, ended = anyio.Event(), anyio.Event()
 
     async def follow() -> None:
         # A driver that can't tell, or a connection that was lost: the result says how it went.
         with suppress(ProviderError):
             async with aclosing(provider.watch_rollout(wait=True)) as events:
                 async for event in events:
+                    begun.set()
                     view.tell(event)
-                    instances.notice(event)
-        instances.ended.set()
+        ended.set()
 
     async with anyio.create_task_group() as task_group:
         task_group.start_soon(follow)
-        task_group.start_soon(instances.keep_looking)
         result = await _interruptible(provider, change, signals, view)
-        if instances.latest is not None:
+        if begun.is_set():
             with anyio.move_on_after(_CLOSING_MS / 1000):
-                await instances.ended.wait()
-                await instances.look()
+                await ended.wait()
         task_group.cancel_scope.cancel()
     return result
 
@@ -127,76 +121,6 @@ _CONSEQUENCES = {
 }
 
 
-class _Instances:
-    """Tells of instances where the driver's events don't: by looking at them after a step, and now and then.
-
-    Attributes:
-        latest: The latest step.
-        ended: Is set after the last one.
-
-    Args:
-        provider: Whose they are.
-        view: Is told.
-    """
-
-    def __init__(self, provider: DeploymentProvider[Any], view: _View) -> None:
-        self.latest: RolloutEvent | None = None
-        self.ended = anyio.Event()
-        self._provider, self._view = provider, view
-        self._known: dict[str, Instance] | None = None
-        self._told_by_driver = False
-        self._news = anyio.Event()
-        self._looking = anyio.Lock()
-
-    def notice(self, event: RolloutEvent) -> None:
-        """Take a step in."""
-        self.latest = event
-        self._told_by_driver = self._told_by_driver or event.kind == "instance"
-        self._news.set()
-        self._news = anyio.Event()
-
-    async def keep_looking(self) -> None:
-        """Look after each step and every now and then, until cancelled."""
-        while True:
-            news = self._news
-            await self.look()
-            with anyio.move_on_after(_LOOK_EVERY):
-                await news.wait()
-
-    async def look(self) -> None:
-        """Tell what has changed about them."""
-        event = self.latest
-        if event is None or self._told_by_driver:
-            return
-        async with self._looking:
-            with suppress(ProviderError):
-                state = await self._provider.get_status()
-                self._compare(
-                    event, [each for each in state.get("instances") or () if isinstance(each, Instance)]
-                )
-
-    def _compare(self, event: RolloutEvent, instances: Sequence[Instance]) -> None:
-        now = {each.name: each for each in instances}
-        if self._known is None:
-            # The old ones are no news.
-            self._known = {name: each for name, each in now.items() if each.version != event.version}
-            self._view.begin(self._known.values())
-        gone = [each.model_copy(update=_GONE) for name, each in self._known.items() if name not in now]
-        changed = [each for name, each in now.items() if _said(self._known.get(name)) != _said(each)]
-        for each in (*gone, *changed):
-            told = {"kind": "instance", "message": f"{each.name} is {_said(each)}", "instance": each}
-            self._view.tell(event.model_copy(update=told))
-        self._known = now
-
-
-def _said(instance: Instance | None) -> str:
-    if instance is None:
-        return ""
-    version = f" ({instance.version})" if instance.version else ""
-    reason = f": {instance.reason}" if instance.reason else ""
-    return f"{instance.phase}{version}{reason}"
-
-
 class _Plain:
     """A line a step.
 
@@ -213,9 +137,6 @@ class _Plain:
         if self._silent:
             return
         write(f"{event_line(event, self._redactor)}\n")
-
-    def begin(self, instances: Iterable[Instance]) -> None:
-        """They are no news."""
 
     def note(self, text: str) -> None:
         sys.stderr.write(f"{text}\n")
@@ -257,14 +178,10 @@ class _Board:
         if event.replicas != Replicas():
             self._replicas = event.replicas
         if event.instance is not None:
-            if event.instance.phase == _GONE["phase"]:
+            if event.instance.phase == _GONE:
                 self._instances.pop(event.instance.name, None)
             else:
                 self._instances[event.instance.name] = event.instance
-        self.redraw()
-
-    def begin(self, instances: Iterable[Instance]) -> None:
-        self._instances = {each.name: each for each in instances}
         self.redraw()
 
     def note(self, text: str) -> None:
