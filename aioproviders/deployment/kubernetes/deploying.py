@@ -107,8 +107,8 @@ class Deploying:
         applied = self._applied = await apply_plan(hands.api, plan, force=hands.config.force)
         if (manager := paused_by(applied.workload)) is not None:
             raise ConflictError(
-                f"{plan.workload} was paused by {manager or 'somebody'}: what was applied is rolled out "
-                "when 'kubectl rollout resume' goes on"
+                f"{plan.workload} was paused by {manager or 'its own manifest'}: what was applied is "
+                "rolled out when 'kubectl rollout resume' goes on"
             )
         workload, scene = applied.workload, None
         stored = await write_release(hands.api, plan, earlier)
@@ -183,6 +183,8 @@ class Deploying:
 
     async def _go_back(self) -> _Undone:
         before = self._applied.before if self._applied else None
+        if self._applied is not None and before is None:
+            return _Undone()
         limit = self._hands.config.rollback_timeout_ms / 1000
         try:
             with anyio.fail_after(limit):

@@ -65,6 +65,7 @@ class Following:
         """End it."""
         self._scope.cancel()
         self.receiving.close()
+        self._sending.close()
 
     async def run(self) -> None:
         """Read until `stop` is called; an error is what is received last."""

@@ -45,7 +45,7 @@ from aioproviders.deployment.models import (
 from aioproviders.deployment.rollouts import Rollouts
 from aioproviders.errors import ConfigurationError, NotFoundError, ProviderError
 from aioproviders.operations import operation
-from aioproviders.redaction import secrets_in
+from aioproviders.redaction import Redactor, secrets_in
 
 __all__ = ["KubernetesDeploymentProvider"]
 
@@ -173,8 +173,8 @@ class KubernetesDeploymentProvider(DeploymentProvider[KubernetesDeploymentConfig
                     yield self._masked(line)
             return
         following = Following(self._api, workload, instance=instance, lines=lines)
-        self.spawn(following.run, name="logs")
         try:
+            self.spawn(following.run, name="logs")
             async for item in following.receiving:
                 if isinstance(item, ProviderError):
                     raise item
@@ -190,7 +190,9 @@ class KubernetesDeploymentProvider(DeploymentProvider[KubernetesDeploymentConfig
     def _hands(self, config: KubernetesDeploymentConfig) -> Hands:
         assert self._apis is not None  # noqa: S101 - likewise
         api, patient = self._apis
-        return Hands(api, patient, config, self._rollouts, self.logger, self._redactor)
+        # What is concealed in passing is forgotten in time, and a config may have more than that.
+        redactor = Redactor(secrets_in(self.config) | secrets_in(config))
+        return Hands(api, patient, config, self._rollouts, self.logger, redactor)
 
     async def _persist(self, attempt: Attempt, idempotent: bool) -> Any:
         """Make a request again and again until it works; who calls bounds the time."""

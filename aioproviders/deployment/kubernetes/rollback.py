@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from dataclasses import replace
 from time import monotonic
@@ -68,7 +67,7 @@ async def roll_back(hands: Hands, ref: Ref, wanted: str) -> DeploymentResult:
     if _is_same(workload, revision, stored) and paused_by(workload) is None:
         metadata = await describe_workload(hands, workload, None, started)
         message = f"{release.version} runs already: unchanged"
-        done = rollout_verdict(workload, workload["metadata"]["generation"]).outcome == "done"
+        done = _is_done(workload)
         status = DeploymentStatus.HEALTHY if done else DeploymentStatus.PROGRESSING
         if done and not counts_of(workload).desired:
             status = DeploymentStatus.SCALED_TO_ZERO
@@ -119,10 +118,16 @@ async def go_back(hands: Hands, ref: Ref, failed: str, before: Object | None) ->
     api = hands.patient
     earlier = await list_releases(api, ref)
     own = annotations_of(before).get(RELEASE) if before else None
-    healthy = [release for release in earlier if release.healthy and release.release != failed]
+    # A rollout whose caller went away may have ended well with nobody there to note it.
+    was_well = before is not None and _is_done(before)
+    healthy = [
+        release
+        for release in earlier
+        if release.release != failed and (release.healthy or (was_well and release.release == own))
+    ]
     target: StoredRelease | Revision | None
     target = next((release for release in healthy if release.release == own), None)
-    if target is None and before is not None and own is None:
+    if target is None and before is not None and was_well and own is None:
         target = await _foreign(api, before)
     target = target or next(iter(healthy), None)
     if target is None:
@@ -169,9 +174,7 @@ async def _restore(
 
 
 async def _foreign(api: Api, before: Object) -> Revision | None:
-    """Return the revision of a workload as somebody else had made it, if it was well."""
-    if rollout_verdict(before, before["metadata"]["generation"]).outcome != "done":
-        return None
+    """Return the revision of a workload as somebody else had made it."""
     template = unhashed(before["spec"]["template"])
     for revision in revisions_of(before, await revision_objects(api, before)):
         if revision.template == template:
@@ -179,11 +182,17 @@ async def _foreign(api: Api, before: Object) -> Revision | None:
     return None
 
 
+def _is_done(workload: Object) -> bool:
+    return rollout_verdict(workload, workload["metadata"]["generation"]).outcome == "done"
+
+
 def _is_same(workload: Object, revision: Revision, stored: StoredRelease | None) -> bool:
     if stored is not None and annotations_of(workload).get(RELEASE) != stored.release:
         # Another release may have the same template; but it is another Service, or ConfigMap.
         return False
-    return bool(revision.template == unhashed(copy.deepcopy(workload["spec"]["template"])))
+    if workload["kind"] != "Deployment":
+        return revision.current  # a ControllerRevision writes its template in another way
+    return bool(revision.template == unhashed(workload["spec"]["template"]))
 
 
 def _version(revision: Revision) -> str:

@@ -105,7 +105,7 @@ def failure_of(
         replica_set: The new release's ReplicaSet, for workloads that have them.
         long_unschedulable: Names of pods that have fitted on no node for so long that none will come.
     """
-    for condition in ((replica_set or {}).get("status") or {}).get("conditions") or []:
+    for condition in _fresh_conditions(replica_set or {}):
         if condition.get("type") == "ReplicaFailure" and condition.get("status") == "True":
             reason, message = condition.get("reason") or "FailedCreate", condition.get("message") or ""
             return Verdict("failed", " ".join(message.split()), reason), None
@@ -120,6 +120,12 @@ def failure_of(
         troubles.append(trouble)
     first = troubles[0]
     return Verdict("failed", first.message, first.reason), first
+
+
+def _fresh_conditions(replica_set: Object) -> list[Object]:
+    status, metadata = replica_set.get("status") or {}, replica_set.get("metadata") or {}
+    fresh = status.get("observedGeneration", 0) >= metadata.get("generation", 0)
+    return (status.get("conditions") or []) if fresh else []
 
 
 def updates_by_itself(workload: Object) -> None:

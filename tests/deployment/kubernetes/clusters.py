@@ -106,10 +106,15 @@ class Rolling:
         self.provider, self.config = provider, config
         self.result = None
         self.events = []
+        self._scope = anyio.CancelScope()
         self.begun, self.ended = anyio.Event(), anyio.Event()
 
+    def cancel(self):
+        self._scope.cancel()
+
     async def _deploy(self):
-        self.result = await self.provider.deploy(self.config)
+        with self._scope:
+            self.result = await self.provider.deploy(self.config)
         self.begun.set()
         self.ended.set()
 

@@ -16,6 +16,7 @@ from clusters import (
     workload,
 )
 from kubernetes_asyncio import client
+from pydantic import SecretStr
 
 from aioproviders.deployment import DeploymentStatus
 from aioproviders.deployment.kubernetes import scene
@@ -25,7 +26,9 @@ from aioproviders.errors import ConflictError, NotFoundError, ProviderError, Uns
 @pytest.fixture
 def config(kubeconfig, namespace):
     """Return a function: version and changes -> config."""
-    return lambda version="1.0.0", **changes: shop(kubeconfig, namespace, version, **changes)
+    return lambda version="1.0.0", **changes: shop(
+        kubeconfig, **{"namespace": namespace, "version": version, **changes}
+    )
 
 
 @pytest.fixture
@@ -65,6 +68,34 @@ async def test_the_api_server_killed_in_mid_rollout(control_plane, deployed, con
         await asyncio.to_thread(control_plane.start_component, "apiserver")
     assert rolling.result.success, rolling.result
     assert (await deployed.get_status())["version"] == "2.0.0-slow"
+
+
+async def test_an_api_server_that_comes_back_for_the_rollback(control_plane, deployed, config):
+    """A rollout that ran out of time without it is undone as soon as it is there again."""
+    dead = False
+    bad = config("2.0.0-never-ready", rollout_timeout_ms=2000)
+    async with rolling_out(deployed, bad) as rolling:
+        await asyncio.to_thread(control_plane.kill, "apiserver")
+        dead = True
+        async for event in deployed.watch_rollout():
+            if event.kind == "rollback" and dead:
+                await asyncio.to_thread(control_plane.start_component, "apiserver")
+                dead = False
+    assert not dead
+    assert rolling.result.status == DeploymentStatus.ROLLED_BACK, rolling.result
+    assert (await deployed.get_status())["version"] == "1.0.0"
+
+
+async def test_an_api_server_that_does_not_come_back(control_plane, deployed, config):
+    """Both the rollout and the way back fail in their times, and the result says so."""
+    async with rolling_out(
+        deployed, config("2.0.0-never-ready", rollout_timeout_ms=1000, rollback_timeout_ms=500)
+    ) as rolling:
+        await asyncio.to_thread(control_plane.kill, "apiserver")
+        await rolling.ended.wait()
+        await asyncio.to_thread(control_plane.start_component, "apiserver")
+    assert rolling.result.status == DeploymentStatus.FAILED
+    assert "rollback failed: it was not done within 0.5 s" in rolling.result.message
 
 
 async def test_a_watch_that_is_cut_again_and_again(control_plane, kubeconfig, namespace, config, tmp_path):
@@ -110,6 +141,28 @@ async def test_a_first_deploy_takes_ten_requests(control_plane, provider, config
         if event["verb"] != "watch" and event["auditID"] not in before
     }
     assert len(asked) <= 10, list(asked.values())
+
+
+async def test_a_namespace_that_is_not_there(kube, provider, config, namespace):
+    """It is made where the config says so, and is needed otherwise."""
+    name = f"{namespace}-new"
+    error = error_of(await provider.deploy(config(namespace=name)))
+    assert isinstance(error, NotFoundError)
+    try:
+        result = await provider.deploy(config(namespace=name, create_namespace=True))
+        assert result.success, result
+        assert result.deployment_id == f"{name}/shop"
+    finally:
+        await client.CoreV1Api(kube).delete_namespace(name)
+
+
+async def test_secrets_in_what_a_container_writes(deployed, config):
+    """The last lines of a container that crashes are masked, however many secrets there are."""
+    secrets = {f"KEY_{number}": SecretStr(f"geheim-{number}") for number in range(30)}
+    secrets["WORD"] = SecretStr("configuration")
+    result = await deployed.deploy(config("2.0.0-crash-loop", env=secrets))
+    assert result.diagnosis.logs
+    assert "bad **********" in result.diagnosis.logs[-1]
 
 
 # What fails a rollout, and what doesn't.

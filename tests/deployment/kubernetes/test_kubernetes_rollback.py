@@ -1,7 +1,7 @@
 """Going back on a real control plane, also to what somebody else has made."""
 
 import pytest
-from clusters import Deployment, provider_of, shop, until
+from clusters import Deployment, provider_of, rolling_out, shop, until
 
 from aioproviders.deployment import DeploymentStatus
 
@@ -91,3 +91,25 @@ async def test_going_back_to_a_revision_that_kubectl_made(provider, config, depl
     assert found["spec"]["template"]["metadata"]["annotations"]["restarted"] == "yes"
     result = await provider.deploy(config("3.0.0"))
     assert result.success, result
+
+
+async def test_what_ended_well_with_nobody_there(provider, config):
+    """A rollout left to itself that got well is gone back to, too."""
+    (await provider.deploy(config("1.0.0"))).raise_for_error()
+    leaving = config("2.0.0-slow", on_cancel="leave")
+    async with rolling_out(provider, leaving) as rolling:
+        rolling.cancel()
+    await until(provider, DeploymentStatus.HEALTHY)
+    result = await provider.deploy(config("3.0.0-crash-loop"))
+    assert result.status == DeploymentStatus.ROLLED_BACK
+    assert result.metadata["version"] == "2.0.0-slow"
+
+
+async def test_a_deployment_that_was_deleted_does_not_come_back(provider, config, deployment):
+    """What is deployed anew has nothing before it, whatever releases are still stored."""
+    (await provider.deploy(config("1.0.0"))).raise_for_error()
+    await deployment.delete()
+    await until(provider, DeploymentStatus.NOT_FOUND)
+    result = await provider.deploy(config("2.0.0-crash-loop"))
+    assert result.status == DeploymentStatus.FAILED
+    assert "no healthy release" in result.message

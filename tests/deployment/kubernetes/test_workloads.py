@@ -170,6 +170,7 @@ async def test_other_kinds_are_rolled_out_and_back(provider, config, kind):
     state = await provider.get_status()
     assert (state["status"], state["version"]) == (DeploymentStatus.HEALTHY, "1.0.0")
     assert {instance.version for instance in state["instances"]} == {"1.0.0"}
+    assert "unchanged" in (await provider.rollback("1.0.0")).message
     history = await provider.history()
     assert history[0].version == "1.0.0"
     assert history[0].current
