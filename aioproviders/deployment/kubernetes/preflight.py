@@ -104,6 +104,8 @@ async def needs_of(api: Api, plan: Plan, *, prune: bool = False) -> frozenset[Ne
     history = "replicasets" if workload.kind == "Deployment" else "controllerrevisions"
     needs |= _needs(namespace, "apps", history, "list", "watch")
     needs |= _needs(namespace, "", "pods", "list", "watch")
+    if workload.kind == "StatefulSet":
+        needs |= _needs(namespace, "", "pods", "delete")  # it waits for ever for one that is stuck
     needs |= _needs(namespace, "", "events", "list")
     needs |= _needs(namespace, "", "secrets", "get", "list", "create", "patch", "delete")
     if workload.kind != "DaemonSet":
