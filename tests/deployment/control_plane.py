@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import uuid
 from pathlib import Path
 from typing import Any, Self
 
@@ -17,7 +18,6 @@ __all__ = ["ControlPlane", "build", "missing"]
 
 _SOURCE = Path(__file__).with_name("controlplane")
 _PREFIX = "controlplane-"
-_ERRORS = "supervisor.log"
 
 
 def missing() -> str | None:
@@ -113,15 +113,15 @@ class ControlPlane:
             RuntimeError: A component ended or did not get ready; the message has the end of its log.
         """
         binary = build()
-        self.directory = Path(tempfile.mkdtemp(prefix="controlplane-"))
-        with (self.directory / _ERRORS).open("w") as errors:
-            self._process = subprocess.Popen(
-                [binary, "run", "--dir", self.directory],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                text=True,
-            )
+        # It makes the folder itself, and so may delete it: also when this process is killed.
+        self.directory = Path(tempfile.gettempdir(), f"{_PREFIX}{uuid.uuid4().hex}")
+        self._process = subprocess.Popen(
+            [binary, "run", "--dir", self.directory],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
         try:
             self._read()
         except BaseException:
@@ -138,7 +138,7 @@ class ControlPlane:
         finally:
             process.kill()  # does nothing where it has ended; its components end with it
             process.wait()
-            shutil.rmtree(self.directory, ignore_errors=True)
+            shutil.rmtree(self.directory, ignore_errors=True)  # it is there only where it could not do so
 
     def kill(self, component: str) -> None:
         """Kill one of its components."""
@@ -169,9 +169,9 @@ class ControlPlane:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
-            code = self._process.wait(60)
-            errors = (self.directory / _ERRORS).read_text().strip()
-            raise RuntimeError(f"the control plane ended with exit code {code}: {errors}")
+            _, errors = self._process.communicate(timeout=60)
+            code = self._process.returncode
+            raise RuntimeError(f"the control plane ended with exit code {code}: {errors.strip()}")
         told = json.loads(line)
         if "error" in told:
             raise RuntimeError(told["error"])

@@ -45,6 +45,12 @@ def running(pid):
     return False
 
 
+@pytest.fixture(scope="session")
+def kubeconfig(control_plane):
+    """That of our own control plane, whatever cluster is named."""
+    return control_plane.kubeconfig
+
+
 @pytest.fixture
 def core(kube):
     """The API of pods, events and namespaces."""
@@ -486,11 +492,12 @@ async def test_no_process_stays_behind(control_plane, killed):
 
 @pytest.mark.parametrize("end", ["input", "signal"])
 async def test_it_can_be_ended_while_it_starts(control_plane, tmp_path, end):
-    """It ends with 0 and tells nothing."""
-    async with await anyio.open_process([build(), "run", "--dir", tmp_path], stderr=None) as process:
+    """It ends with 0, tells nothing and leaves no files."""
+    folder = tmp_path / "cluster"
+    async with await anyio.open_process([build(), "run", "--dir", folder], stderr=None) as process:
 
         async def started():
-            return (tmp_path / "etcd.log").exists()
+            return (folder / "etcd.log").exists()
 
         await until(started)
         if end == "signal":
@@ -500,16 +507,26 @@ async def test_it_can_be_ended_while_it_starts(control_plane, tmp_path, end):
         with pytest.raises(anyio.EndOfStream):
             await process.stdout.receive()
         assert await process.wait() == 0
+    assert not folder.exists()
 
 
 async def test_a_component_that_ends_at_start_is_named(control_plane, tmp_path):
     """With the end of its log, on the standard error output; the exit code is 1."""
-    (tmp_path / "etcd").write_text("no folder")
-    async with await anyio.open_process([build(), "run", "--dir", tmp_path]) as process:
+    small_files = 'ulimit -f 1000; exec "$@"'  # the store's are larger
+    command = ["sh", "-c", small_files, "sh", build(), "run", "--dir", tmp_path / "cluster"]
+    async with await anyio.open_process(command) as process:
         told = b"".join([part async for part in process.stderr]).decode()
         assert await process.wait() == 1
     assert told.startswith("etcd ended:\n")
-    assert "not a directory" in told
+    assert "file too large" in told
+
+
+async def test_a_folder_that_is_there_is_left_alone(control_plane, tmp_path):
+    """The control plane's files are in a folder of its own."""
+    done = await anyio.run_process([build(), "run", "--dir", tmp_path], check=False)
+    assert done.returncode == 1
+    assert "file exists" in done.stderr.decode()
+    assert tmp_path.exists()
 
 
 def test_without_go_it_is_said_to_be_missing(monkeypatch):

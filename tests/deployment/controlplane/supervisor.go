@@ -19,7 +19,7 @@ import (
 const (
 	patience = 2 * time.Minute
 	pause    = 50 * time.Millisecond
-	lastLog  = 2000
+	lastLog  = 8000 // bytes, so that the reason is among them where a stack follows it
 )
 
 var errStopped = errors.New("told to stop")
@@ -32,7 +32,7 @@ type component struct {
 	arguments []string
 	ready     func() error
 	process   *exec.Cmd
-	ended     chan struct{} // closed when the process has ended
+	ended     chan struct{} // closed when the process has ended; nil where it was not to run
 }
 
 type cluster struct {
@@ -45,10 +45,14 @@ type cluster struct {
 	stopping   chan struct{} // closed when all is to end: by a signal, or with standard input
 }
 
-// supervise runs a cluster whose files are in dir until standard input ends.
+// supervise runs a cluster until standard input ends. Its files are in dir, which it makes and in the end deletes.
 //
 // It prints one line of JSON when all is ready, and one for each command: "kill NAME" and "start NAME".
 func supervise(dir string) error {
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
 	c, err := newCluster(dir)
 	if err != nil {
 		return err
@@ -122,6 +126,12 @@ func (c *cluster) start(part *component) error {
 func (c *cluster) await(part *component) error {
 	until := time.Now().Add(patience)
 	for {
+		// One may end only after it was ready, and the next then waits for it in vain.
+		for _, each := range c.components {
+			if each.ended != nil && !each.runs() {
+				return fmt.Errorf("%s ended:\n%s", each.name, c.lastLines(each))
+			}
+		}
 		err := part.ready()
 		if err == nil {
 			return nil
@@ -130,8 +140,6 @@ func (c *cluster) await(part *component) error {
 			return fmt.Errorf("%s is not ready after %v: %w", part.name, patience, err)
 		}
 		select {
-		case <-part.ended:
-			return fmt.Errorf("%s ended:\n%s", part.name, c.lastLines(part))
 		case <-c.stopping:
 			return errStopped
 		case <-time.After(pause):
@@ -183,6 +191,7 @@ func (part *component) kill() {
 		_ = part.process.Process.Kill() // it may have ended meanwhile
 		<-part.ended
 	}
+	part.ended = nil
 }
 
 func (c *cluster) stop() {
