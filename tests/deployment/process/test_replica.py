@@ -216,7 +216,8 @@ async def test_what_it_says_of_itself(tmp_path, free_port):
     """A status by sd_notify(3) is shown until it is ready."""
     code = (
         "import os, socket, time; s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM);"
-        " s.sendto(b'STATUS=warming up\\nX', os.environ['NOTIFY_SOCKET']); time.sleep(600)"
+        " s.sendto(b'STATUS=warming up\\nX', os.environ['NOTIFY_SOCKET'].replace('@', chr(0)));"
+        " time.sleep(600)"
     )
     async with workshop(tmp_path, free_port) as shop:
         replica = shop.replica(python(code), startup=NOTIFY)
