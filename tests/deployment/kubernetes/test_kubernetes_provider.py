@@ -52,6 +52,16 @@ def deployment(kube, namespace):
     return Deployment(kube, namespace)
 
 
+@pytest.fixture
+def outages(control_plane):
+    """The control plane, whose API server may be killed."""
+    yield control_plane
+    for component in ("controller-manager", "kubelet"):
+        # With each outage they wait longer before they look again: up to half a minute.
+        control_plane.kill(component)
+        control_plane.start_component(component)
+
+
 def error_of(result):
     with pytest.raises(ProviderError) as raised:
         result.raise_for_error()
@@ -61,39 +71,39 @@ def error_of(result):
 # The way to the cluster.
 
 
-async def test_the_api_server_killed_in_mid_rollout(control_plane, deployed, config):
+async def test_the_api_server_killed_in_mid_rollout(outages, deployed, config):
     """A rollout goes on, and ends right, when the API server dies and comes back."""
     async with rolling_out(deployed, config("2.0.0-slow")) as rolling:
-        await asyncio.to_thread(control_plane.kill, "apiserver")
-        await asyncio.to_thread(control_plane.start_component, "apiserver")
+        await asyncio.to_thread(outages.kill, "apiserver")
+        await asyncio.to_thread(outages.start_component, "apiserver")
     assert rolling.result.success, rolling.result
     assert (await deployed.get_status())["version"] == "2.0.0-slow"
 
 
-async def test_an_api_server_that_comes_back_for_the_rollback(control_plane, deployed, config):
+async def test_an_api_server_that_comes_back_for_the_rollback(outages, deployed, config):
     """A rollout that ran out of time without it is undone as soon as it is there again."""
     dead = False
     bad = config("2.0.0-never-ready", rollout_timeout_ms=2000)
     async with rolling_out(deployed, bad) as rolling:
-        await asyncio.to_thread(control_plane.kill, "apiserver")
+        await asyncio.to_thread(outages.kill, "apiserver")
         dead = True
         async for event in deployed.watch_rollout():
             if event.kind == "rollback" and dead:
-                await asyncio.to_thread(control_plane.start_component, "apiserver")
+                await asyncio.to_thread(outages.start_component, "apiserver")
                 dead = False
     assert not dead
     assert rolling.result.status == DeploymentStatus.ROLLED_BACK, rolling.result
     assert (await deployed.get_status())["version"] == "1.0.0"
 
 
-async def test_an_api_server_that_does_not_come_back(control_plane, deployed, config):
+async def test_an_api_server_that_does_not_come_back(outages, deployed, config):
     """Both the rollout and the way back fail in their times, and the result says so."""
     async with rolling_out(
         deployed, config("2.0.0-never-ready", rollout_timeout_ms=1000, rollback_timeout_ms=500)
     ) as rolling:
-        await asyncio.to_thread(control_plane.kill, "apiserver")
+        await asyncio.to_thread(outages.kill, "apiserver")
         await rolling.ended.wait()
-        await asyncio.to_thread(control_plane.start_component, "apiserver")
+        await asyncio.to_thread(outages.start_component, "apiserver")
     assert rolling.result.status == DeploymentStatus.FAILED
     assert "rollback failed: it was not done within 0.5 s" in rolling.result.message
 
