@@ -47,7 +47,8 @@ class Rollout:
     Args:
         what: What is being done, for messages: ``rollout of 1.4.0``.
         target: Where to.
-        before: What was meant to run before.
+        before: Where to go back to when it is cancelled; None for nothing at all.
+        was: The revision and the number of replicas that the journal had before.
         fallback: Where to go back to after a failure; None leaves things as they are then.
         controller: Does the work.
         journal: Is told the outcome.
@@ -64,6 +65,7 @@ class Rollout:
         target: Target,
         *,
         before: Target | None,
+        was: tuple[int | None, int],
         fallback: Target | None,
         controller: Controller,
         journal: Journal,
@@ -72,7 +74,7 @@ class Rollout:
     ) -> None:
         self.target = target
         self.done = anyio.Event()
-        self._what, self._before, self._fallback = what, before, fallback
+        self._what, self._before, self._was, self._fallback = what, before, was, fallback
         self._controller, self._journal = controller, journal
         self._tell, self._logger = tell, logger
         self._order: Order | None = None
@@ -216,7 +218,8 @@ class Rollout:
         if self._before is None:
             self._begin_undoing()
             await self._journal.outcome(self.target.revision, DeploymentStatus.ROLLED_BACK)
-            await self._journal.current(None, replicas=0)
+            revision, replicas = self._was
+            await self._journal.current(revision, replicas=replicas)
             self._controller.aim(None)
             await self._settle_on_nothing()
         elif (hindrance := await self._restore(self._before)) is not None:
@@ -238,7 +241,11 @@ class Rollout:
             self._told = replicas
             self._log("rollout.progressed")
             self._say("progress", str(replicas))
-        for instance in self._controller.instances:
+        instances = self._controller.instances
+        for name in self._steps.keys() - {instance.name for instance in instances}:
+            del self._steps[name]
+            self._say("instance", f"{name} is stopped", instance=Instance(name=name, phase="stopped"))
+        for instance in instances:
             step = (instance.phase, instance.reason, instance.pid)
             if self._steps.get(instance.name) != step:
                 self._steps[instance.name] = step
