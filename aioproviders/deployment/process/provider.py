@@ -23,11 +23,13 @@ from aioproviders.deployment.models import (
     RolloutEvent,
 )
 from aioproviders.deployment.process.config import ProcessDeploymentConfig
+from aioproviders.deployment.process.folder import LOCK, is_locked
 from aioproviders.deployment.process.journal import Journal
+from aioproviders.deployment.process.known import past_config, state_of_past
 from aioproviders.deployment.process.logs import read_logs
 from aioproviders.deployment.process.remote import RemoteSupervisor
 from aioproviders.deployment.process.serving import serve
-from aioproviders.deployment.process.supervisor import Supervisor, is_locked, past_config, state_of_past
+from aioproviders.deployment.process.supervisor import Supervisor
 from aioproviders.deployment.process.templates import changes_between, completed
 from aioproviders.deployment.rollouts import Rollouts
 from aioproviders.errors import ProviderUnavailableError
@@ -210,7 +212,7 @@ class ProcessDeploymentProvider(DeploymentProvider[ProcessDeploymentConfig]):
                     await anyio.sleep(_LOOK_AGAIN)
         raise ProviderUnavailableError(
             f"another process runs {self.config.namespace}/{self.config.name}, and does not answer; it is "
-            f"the one that has {self.config.directory / 'supervisor.lock'} open",
+            f"the one that has {self.config.directory / LOCK} open",
             sent=False,
         )
 

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
-import signal
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
-from contextlib import suppress
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import anyio
 from anyio import to_thread
 from anyio.abc import TaskGroup
-from pydantic import SecretStr
 
 from aioproviders.deployment.models import (
     Change,
@@ -25,13 +20,14 @@ from aioproviders.deployment.models import (
     DeploymentStatus,
     LogLine,
     Release,
-    Replicas,
     RolloutEvent,
 )
 from aioproviders.deployment.process.config import ProcessDeploymentConfig
 from aioproviders.deployment.process.controller import Controller, Target
+from aioproviders.deployment.process.folder import kill_group_of, start_time, take_lock
 from aioproviders.deployment.process.guardian import Guardian
 from aioproviders.deployment.process.journal import Journal, ReleaseRecord, new_release
+from aioproviders.deployment.process.known import KnownReleases, past_config, state_of_past
 from aioproviders.deployment.process.listeners import Listeners
 from aioproviders.deployment.process.logs import LOGS, LogHub, read_logs
 from aioproviders.deployment.process.member import Member
@@ -43,9 +39,7 @@ from aioproviders.deployment.rollouts import Rollouts
 from aioproviders.errors import ConfigurationError, NotFoundError, ProviderStateError
 from aioproviders.logs import ProviderLogger
 
-__all__ = ["Supervisor", "is_locked", "past_config", "state_of_past"]
-
-_LOCK = "supervisor.lock"
+__all__ = ["Supervisor"]
 
 
 class Supervisor:
@@ -76,7 +70,7 @@ class Supervisor:
         self._logs = LogHub()
         self._controller = Controller(self._make_member)
         self._listeners = Listeners()
-        self._configs: dict[int, ProcessDeploymentConfig] = {}
+        self._known = KnownReleases(journal, config)
         self._rollout: Rollout | None = None
         self._task_group: TaskGroup | None = None
         self._running = anyio.Event()
@@ -95,14 +89,14 @@ class Supervisor:
             ConfigurationError: The folder can't be used.
         """
         directory = config.directory
-        lock = await to_thread.run_sync(_take_lock, directory)
+        lock = await to_thread.run_sync(take_lock, directory)
         if lock is None:
             return None
         try:
             journal = Journal(directory)
             past = await journal.load()
             for pid, since in list(past.groups.items()):
-                if await to_thread.run_sync(_kill_group_of, pid, since):
+                if await to_thread.run_sync(kill_group_of, pid, since):
                     logger.warning("supervisor.killed_leftover", pid=pid)
                 await journal.ended(pid)
         except BaseException:
@@ -163,7 +157,7 @@ class Supervisor:
                     if now.get(name) != pid:
                         await self._journal.ended(pid)
                 for name, pid in now.items():
-                    since = _start_time(pid)
+                    since = start_time(pid)
                     if noted.get(name) != pid and since is not None:
                         await self._journal.started(pid, since)
             except OSError as error:
@@ -217,7 +211,6 @@ class Supervisor:
                 same = current is not None and current.template == template
             revision = past.current if same and past.current is not None else past.next_revision
             new = Target(revision, config)
-            self._configs[revision] = config
             if target is not None and same and not controller.paused and target.replicas == new.replicas:
                 controller.aim(new)
                 if controller.settled:
@@ -236,7 +229,7 @@ class Supervisor:
         with self._rollouts.turn(what):
             await self._supersede()
             before = self._controller.target
-            current = before or self._past_target()
+            current = before or self._known.last()
             if current is None:
                 raise NotFoundError("nothing is deployed that could be scaled")
             target = current.scaled(replicas)
@@ -256,16 +249,15 @@ class Supervisor:
                 raise NotFoundError("nothing is deployed, and nothing was")
             found = past.releases[find_release(past.history(len(past.releases)), version).revision]
             before = controller.target
-            base = before.config if before else self._config
             replicas = before.replicas if before else (past.replicas or self._config.replicas)
-            config = self._config_of(found, base).model_copy(update={"replicas": replicas})
+            config = self._known.config_of(found, before.config if before else None)
+            config = config.model_copy(update={"replicas": replicas})
             running = before is not None and same_processes(before.config, config)
             if running and controller.settled:
                 return self._result(began, f"version {found.version} runs already: unchanged")
             again = running or (before is None and found.revision == past.current)
             revision = found.revision if again else past.next_revision
             target = Target(revision, config)
-            self._configs[revision] = config
             self._listeners.bind(config)
             cause = f"rollback to {found.version} (revision {found.revision})"
             release = None if again else new_release(revision, found.version, found.template, cause)
@@ -282,6 +274,8 @@ class Supervisor:
     ) -> DeploymentResult:
         """Write down what is about to be done, begin it, and wait for it."""
         await self._running.wait()
+        past = self._journal.past
+        was = (past.current, past.replicas)
         # What is written down is also begun.
         with anyio.CancelScope(shield=True):
             if release is None:
@@ -291,11 +285,13 @@ class Supervisor:
                 await self._journal.forget(target.config.history_limit)
             if self._task_group is None:
                 raise ProviderStateError(f"the provider was closed before the {what}", sent=False)
+            self._known.learn(target)
             self._controller.renew()
             rollout = self._rollout = Rollout(
                 what,
                 target,
-                before=before,
+                before=self._undone(target, before),
+                was=was,
                 fallback=fallback,
                 controller=self._controller,
                 journal=self._journal,
@@ -319,8 +315,6 @@ class Supervisor:
         target = self._controller.target
         used = [member.config for member in self._controller.members]
         self._listeners.keep([*used, target.config] if target else used)
-        for revision in self._configs.keys() - self._journal.past.releases.keys():
-            del self._configs[revision]
 
     async def _supersede(self) -> None:
         """End a rollout that whoever began it has left."""
@@ -330,29 +324,15 @@ class Supervisor:
 
     def _fallback(self, new: Target, running: Target | None) -> Target | None:
         """Return where to go back to when `new` fails: the last release that was healthy."""
-        past, revision = self._journal.past, new.revision
-        if running is not None and running.revision == revision and past.releases[revision].healthy:
+        if running is not None and running.revision == new.revision and self._known.is_healthy(running):
             return running if running.replicas != new.replicas else None
-        for record in sorted(past.releases.values(), key=lambda item: item.revision, reverse=True):
-            if record.revision >= revision or not record.healthy:
-                continue
-            if running is not None and running.revision == record.revision:
-                return running
-            with suppress(ConfigurationError):  # a secret that is not known any more
-                base = running.config if running else self._config
-                return Target(record.revision, self._config_of(record, base))
-        return None
+        return self._known.healthy_before(new.revision, running)
 
-    def _config_of(self, record: ReleaseRecord, base: ProcessDeploymentConfig) -> ProcessDeploymentConfig:
-        known = self._configs.get(record.revision)
-        if known is not None:
-            return record.template.applied(base.model_copy(update={"env": {**base.env, **known.env}}))
-        env = {**self._config.env, **base.env}
-        return record.template.applied(base.model_copy(update={"env": env}))
-
-    def _past_target(self) -> Target | None:
-        record = self._journal.past.current_release
-        return None if record is None else Target(record.revision, self._config_of(record, self._config))
+    def _undone(self, new: Target, running: Target | None) -> Target | None:
+        """Return where to go back to when `new` is cancelled: what runs, if that was well."""
+        if running is None or self._known.is_healthy(running):
+            return running
+        return self._known.healthy_before(new.revision, running) or running
 
     # What it tells.
 
@@ -443,92 +423,3 @@ class Supervisor:
             message=message,
             metadata=metadata,
         )
-
-
-def state_of_past(config: ProcessDeploymentConfig, journal: Journal) -> DeploymentState:
-    """Tell of a deployment that nobody runs."""
-    release = journal.past.current_release
-    if release is None:
-        status, message = DeploymentStatus.NOT_FOUND, "nothing is deployed"
-    else:
-        status, message = DeploymentStatus.UNKNOWN, "not running: deploy it, or go back to a release"
-    return DeploymentState(
-        name=config.name,
-        namespace=config.namespace,
-        status=status,
-        message=message,
-        version=release.version if release else None,
-        revision=release.revision if release else None,
-        replicas=Replicas(desired=journal.past.replicas),
-        images=(),
-        instances=(),
-        endpoints=(),
-    )
-
-
-def past_config(config: ProcessDeploymentConfig, journal: Journal) -> ProcessDeploymentConfig | None:
-    """Return what the journal's current release was deployed with, as far as that is known."""
-    release = journal.past.current_release
-    if release is None:
-        return None
-    # What is not known can't differ.
-    known = {name: config.env.get(name, SecretStr("")) for name in release.template.secrets}
-    env = {**config.env, **known}
-    update = {"env": env, "replicas": journal.past.replicas}
-    return release.template.applied(config.model_copy(update=update))
-
-
-def _take_lock(directory: Path) -> int | None:
-    """Take the lock of a deployment's folder, which is made where it is missing; None if another has it."""
-    try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = os.open(directory / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
-    except OSError as error:
-        raise ConfigurationError(
-            f"can't use {directory}: {error.strerror or error}; see 'state_directory'"
-        ) from error
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        os.ftruncate(lock, 0)
-        os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)  # for people to read
-    except BlockingIOError:
-        os.close(lock)
-        return None
-    except BaseException:
-        os.close(lock)
-        raise
-    return lock
-
-
-def is_locked(directory: Path) -> bool:
-    """Whether somebody runs the deployment of this folder; it blocks."""
-    try:
-        lock = os.open(directory / _LOCK, os.O_RDWR)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(lock)
-    return False
-
-
-def _kill_group_of(pid: int, since: int) -> bool:
-    """Kill a process group, if its leader is the process that was started then; return whether it was."""
-    if _start_time(pid) != since:
-        return False
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(pid, signal.SIGKILL)
-    return True
-
-
-def _start_time(pid: int) -> int | None:
-    """Return when a process was started, in clock ticks since boot (proc(5), ``starttime``)."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return None
-    # The name, in parentheses, may hold blanks.
-    return int(stat.rpartition(")")[2].split()[19])

@@ -353,6 +353,28 @@ async def test_a_cancelled_first_deploy_leaves_nothing(provider, configure):
     assert (await provider.deploy(configure())).success
 
 
+async def test_a_cancelled_deploy_after_a_pause_goes_back_to_what_was_well(provider, configure):
+    """Not to what was stopped half-way."""
+    await provider.deploy(configure())
+    paused = configure("2.0.0-never-ready", on_cancel="pause")
+    await cancelled_at(provider, paused, DeploymentStatus.PROGRESSING)
+    await cancelled_at(provider, configure("3.0.0-never-ready"), DeploymentStatus.PROGRESSING)
+    state = await provider.get_status()
+    assert (state["status"], state["version"]) == (DeploymentStatus.HEALTHY, "1.0.0")
+
+
+async def test_a_cancelled_deploy_after_a_restart(configure):
+    """Nothing runs, as before, and the release before is what can be gone back to."""
+    async with ProcessDeploymentProvider(configure()) as provider:
+        await provider.deploy(configure())
+    async with ProcessDeploymentProvider(configure()) as provider:
+        await cancelled_at(provider, configure("2.0.0-never-ready"), DeploymentStatus.PROGRESSING)
+        state = await provider.get_status()
+        assert (state["status"], state["version"]) == (DeploymentStatus.UNKNOWN, "1.0.0")
+        assert (await provider.scale(1)).success
+        assert (await provider.get_status())["version"] == "1.0.0"
+
+
 async def test_a_rollout_that_was_left_gives_way_to_the_next(provider, configure):
     """The next deploy takes over where it stands."""
     await provider.deploy(configure())
