@@ -69,6 +69,7 @@ class Deploying:
         self._hands, self._plan, self._preflight = hands, plan, preflight
         self._started = monotonic()
         self._begun = False
+        self._earlier: Sequence[StoredRelease] = ()
         self._applied: Applied | None = None
 
     async def run(self) -> DeploymentResult:
@@ -102,7 +103,7 @@ class Deploying:
         hands, plan = self._hands, self._plan
         if hands.config.preflight:
             await self._preflight.check(hands.api, plan, prune=hands.config.prune)
-        earlier = await list_releases(hands.api, plan.workload)
+        earlier = self._earlier = await list_releases(hands.api, plan.workload)
         self._begun = True
         applied = self._applied = await apply_plan(hands.api, plan, force=hands.config.force)
         if (manager := paused_by(applied.workload)) is not None:
@@ -115,6 +116,7 @@ class Deploying:
         if applied.changed or rollout_verdict(workload, workload["metadata"]["generation"]).outcome != "done":
             scene = await roll_out(hands, workload, hands.config.rollout_timeout_ms)
             workload = scene.workload
+        self._begun = False  # it is done: what is left to do is no reason to undo it
         await self._tidy(scene, stored, earlier)
         return await self._succeeded(workload, scene, changed=applied.changed)
 
@@ -185,6 +187,8 @@ class Deploying:
         before = self._applied.before if self._applied else None
         if self._applied is not None and before is None:
             return _Undone()
+        if self._applied is None and self._earlier and self._earlier[0].release == self._plan.release:
+            return _Undone()  # cut off while applying what was there already
         limit = self._hands.config.rollback_timeout_ms / 1000
         try:
             with anyio.fail_after(limit):

@@ -123,7 +123,7 @@ async def go_back(hands: Hands, ref: Ref, failed: str, before: Object | None) ->
     healthy = [
         release
         for release in earlier
-        if release.release != failed and (release.healthy or (was_well and release.release == own))
+        if (release.healthy and release.release != failed) or (was_well and release.release == own)
     ]
     target: StoredRelease | Revision | None
     target = next((release for release in healthy if release.release == own), None)

@@ -1,9 +1,12 @@
 """Going back on a real control plane, also to what somebody else has made."""
 
+import anyio
 import pytest
 from clusters import Deployment, provider_of, rolling_out, shop, until
+from kubernetes_asyncio import client
 
 from aioproviders.deployment import DeploymentStatus
+from aioproviders.deployment.kubernetes import deploying
 
 
 @pytest.fixture
@@ -113,3 +116,50 @@ async def test_a_deployment_that_was_deleted_does_not_come_back(provider, config
     result = await provider.deploy(config("2.0.0-crash-loop"))
     assert result.status == DeploymentStatus.FAILED
     assert "no healthy release" in result.message
+
+
+async def test_the_same_release_with_more_than_fits(kube, namespace, provider, config):
+    """What is undone is the number alone: the version was well."""
+    (await provider.deploy(config("1.0.0"))).raise_for_error()
+    (await provider.deploy(config("2.0.0"))).raise_for_error()
+    (await provider.scale(1)).raise_for_error()
+    await client.CoreV1Api(kube).create_namespaced_resource_quota(
+        namespace, {"metadata": {"name": "small"}, "spec": {"hard": {"pods": "1"}}}
+    )
+    result = await provider.deploy(config("2.0.0"))
+    assert result.status == DeploymentStatus.ROLLED_BACK, result
+    assert result.metadata["version"] == "2.0.0"
+    assert result.metadata["replicas"].desired == 1
+
+
+async def test_cut_off_while_applying_what_is_there(provider, config, monkeypatch):
+    """A deploy of what runs already that is cancelled early undoes nothing."""
+    (await provider.deploy(config("1.0.0"))).raise_for_error()
+    (await provider.deploy(config("2.0.0"))).raise_for_error()
+    with anyio.CancelScope() as scope:
+
+        async def cut(*_, **__):
+            scope.cancel()
+            await anyio.sleep_forever()
+
+        monkeypatch.setattr(deploying, "apply_plan", cut)
+        await provider.deploy(config("2.0.0"))
+    assert scope.cancelled_caught
+    assert (await provider.get_status())["version"] == "2.0.0"
+
+
+async def test_cut_off_while_applying(provider, config, monkeypatch):
+    """A deploy that is cancelled before it knows what it has applied is undone all the same."""
+    (await provider.deploy(config("1.0.0"))).raise_for_error()
+    apply_plan = deploying.apply_plan
+    with anyio.CancelScope() as scope:
+
+        async def cut(*arguments, **options):
+            await apply_plan(*arguments, **options)
+            scope.cancel()
+            await anyio.sleep_forever()
+
+        monkeypatch.setattr(deploying, "apply_plan", cut)
+        await provider.deploy(config("2.0.0"))
+    state = await provider.get_status()
+    assert (state["version"], state["status"]) == ("1.0.0", DeploymentStatus.HEALTHY)
