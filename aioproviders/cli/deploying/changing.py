@@ -131,6 +131,8 @@ async def _dry_run(source: Source, name: str, overrides: Overrides, json: bool) 
         result: DeploymentResult = await tried(target.config, dry_run=True)
     if result.success and not json:
         show_changes(name, result.metadata.get("changes", ()), target.redactor)
-        write(f"{one_line(target.redactor.text(f'{name}: dry run: {result.message or result.status}'))}\n")
+        told = result.message or str(result.status)
+        told = told if told.startswith("dry run") else f"dry run: {told}"
+        write(f"{one_line(target.redactor.text(f'{name}: {told}'))}\n")
         return OK
     return report_result(target, result, json=json)

@@ -19,7 +19,7 @@ from aioproviders.redaction import Redactor
 if TYPE_CHECKING:
     from rich.console import Console, Group, RenderableType
 
-__all__ = ["shown_rollout"]
+__all__ = ["Novelty", "event_line", "shown_rollout"]
 
 _CLOSING_MS = 1_000
 """How long the last steps may take to be told after the result has come."""
@@ -132,15 +132,31 @@ class _Plain:
     def __init__(self, redactor: Redactor, *, silent: bool = False) -> None:
         self._redactor = redactor
         self._silent = silent
+        self._is_news = Novelty()
 
     def tell(self, event: RolloutEvent) -> None:
-        if self._silent:
+        if self._silent or not self._is_news(event):
             return
         write(f"{event_line(event, self._redactor)}\n")
 
     def note(self, text: str) -> None:
         sys.stderr.write(f"{text}\n")
         sys.stderr.flush()
+
+
+class Novelty:
+    """Tells apart what a person can see of an instance: a new process id alone is no news."""
+
+    def __init__(self) -> None:
+        self._told: dict[str, str] = {}
+
+    def __call__(self, event: RolloutEvent) -> bool:
+        """Whether there is anything to tell."""
+        if event.instance is None:
+            return True
+        before = self._told.get(event.instance.name)
+        self._told[event.instance.name] = event.message
+        return before != event.message
 
 
 def event_line(event: RolloutEvent, redactor: Redactor) -> str:

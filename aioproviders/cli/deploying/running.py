@@ -14,7 +14,7 @@ from aioproviders.cli.boundary import FAILED, OK, UsageError
 from aioproviders.cli.deploying.changing import report_result
 from aioproviders.cli.deploying.opening import Target, is_supervised, is_supervisor, needed, unknown
 from aioproviders.cli.deploying.prefixes import Prefixes
-from aioproviders.cli.deploying.progress import event_line
+from aioproviders.cli.deploying.progress import Novelty, event_line
 from aioproviders.cli.deploying.signals import Signals, run_with_signals
 from aioproviders.cli.options import Source
 from aioproviders.cli.output import print_document
@@ -143,6 +143,7 @@ class _Running:
         self._output = output
         self._provider = target.provider
         self._before: dict[str, Instance] = {}
+        self._is_news = Novelty()
         self._begun = datetime.now(UTC)
         self._told_until: dict[str, datetime] = {}
 
@@ -191,6 +192,8 @@ class _Running:
                 self._tell_event(event)
 
     def _tell_event(self, event: RolloutEvent) -> None:
+        if not self._is_news(event):
+            return
         text = event_line(event, self._target.redactor)
         self._output.tell(self._target.name, text, event=event.model_dump(mode="json"))
 
