@@ -205,8 +205,8 @@ async def test_a_diagnosis_shows_the_last_output_without_secrets(provider, confi
 
 async def test_a_probe_that_never_succeeds(provider, configure):
     """It fails at the time limit, and the diagnosis has the probe's own word."""
-    probe = {"kind": "exec", "command": ["false"], "period_ms": 20}
-    result = await provider.deploy(configure(readiness_probe=probe, rollout_timeout_ms=700))
+    probe = {"kind": "exec", "command": ["false"], "period_ms": 20, "failure_threshold": 1}
+    result = await provider.deploy(configure(readiness_probe=probe, rollout_timeout_ms=2500))
     assert result.diagnosis.reason == "ProbeFailed"
     assert "false" in result.diagnosis.message
 
