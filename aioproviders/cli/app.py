@@ -370,7 +370,7 @@ def demo(  # noqa: D417 - likewise
     port: Annotated[int | None, Parameter(validator=Number(gte=0, lte=_LAST_PORT))] = None,
     output: Output = _OUTPUT,
 ) -> int:
-    """Show health checks, requests, retries and a circuit breaker on a small service of its own.
+    """Show health checks, requests, retries, a circuit breaker and rollouts on a small service of its own.
 
     It needs no network and no account.
 

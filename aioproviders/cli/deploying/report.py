@@ -44,9 +44,7 @@ _ESCAPES = re.compile(r"\x1b\[[0-9;:?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1
 
 
 def clean(text: str) -> str:
-    """Return a line of an application's output as it may be printed: indented as it is, but without
-    colours, and with control characters that do nothing to a terminal.
-    """  # noqa: D205 - one sentence
+    """Return a line of an application's output, indented as it is, so that it does nothing to a terminal."""
     text = _ESCAPES.sub("", text).rstrip().expandtabs()
     if text.isprintable():
         return text
