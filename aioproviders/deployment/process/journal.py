@@ -24,7 +24,8 @@ from aioproviders.deployment.process.templates import Template
 __all__ = ["Journal", "Past", "ReleaseRecord"]
 
 _FILE = "journal.jsonl"
-_COMPACT_AFTER = 500
+_LONG = 500
+"""Lines after which it is written anew, with the fewest that tell the same."""
 
 
 class ReleaseRecord(BaseModel):
@@ -143,7 +144,7 @@ class Journal:
 
     def __init__(self, directory: Path) -> None:
         self._path = directory / _FILE
-        self._lines = 0
+        self._lines, self._longest = 0, _LONG
         self._turn = anyio.Lock()
         self.past = Past()
 
@@ -196,15 +197,11 @@ class Journal:
         await self._append({"kind": "ended", "pid": pid})
 
     async def forget(self, limit: int) -> None:
-        """Drop all releases but the last `limit`, and write anew what has grown long."""
+        """Drop all releases but the last `limit`; from the disk when that is written anew."""
         async with self._turn:
             kept = {release.revision for release in self.past.history(limit)}
             for revision in self.past.releases.keys() - kept:
                 del self.past.releases[revision]
-            if self._lines > _COMPACT_AFTER:
-                records = self.past.records()
-                await to_thread.run_sync(self._rewrite, _encoded(records))
-                self._lines = len(records)
 
     async def _append(self, *records: Mapping[str, Any]) -> None:
         async with self._turn:
@@ -212,6 +209,10 @@ class Journal:
             self._lines += len(records)
             for record in records:
                 self.past.apply(record)
+            if self._lines > self._longest:
+                fewest = self.past.records()
+                await to_thread.run_sync(self._rewrite, _encoded(fewest))
+                self._lines, self._longest = len(fewest), max(_LONG, 2 * len(fewest))
 
     def _write(self, content: bytes) -> None:
         with open(self._path, "a+b", opener=_private) as file:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Collection
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +16,7 @@ from aioproviders.deployment.models import LogLine
 from aioproviders.deployment.process.output import ReplicaOutput, read_tail
 from aioproviders.errors import ConfigurationError, NotFoundError
 
-__all__ = ["LOGS", "LogHub", "read_logs"]
+__all__ = ["LOGS", "LogHub", "forget_logs", "read_logs"]
 
 LOGS = "logs"
 """The folder of the logs, in the deployment's."""
@@ -51,6 +51,24 @@ def _read(folder: Path, instance: str | None, lines: int) -> list[LogLine]:
         for line in (read_tail(folder, name, lines) if lines else ())
     ]
     return sorted(found, key=lambda line: line.at or _EVER)
+
+
+def forget_logs(
+    directory: Path, deployment: str, revisions: Collection[int], running: Collection[str]
+) -> None:
+    """Remove the logs of instances of releases that the history has forgotten. It blocks.
+
+    Args:
+        directory: The deployment's folder.
+        deployment: Its name.
+        revisions: The releases that are kept.
+        running: Instances whose logs are kept in any case.
+    """
+    for path in (directory / LOGS).glob(f"{deployment}-*-*.log*"):
+        instance = path.name.partition(".log")[0]
+        revision = instance.removeprefix(f"{deployment}-").partition("-")[0]
+        if revision.isdigit() and int(revision) not in revisions and instance not in running:
+            path.unlink(missing_ok=True)
 
 
 class LogHub:

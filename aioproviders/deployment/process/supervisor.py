@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -29,7 +30,7 @@ from aioproviders.deployment.process.guardian import Guardian
 from aioproviders.deployment.process.journal import Journal, ReleaseRecord, new_release
 from aioproviders.deployment.process.known import KnownReleases, past_config, state_of_past
 from aioproviders.deployment.process.listeners import Listeners
-from aioproviders.deployment.process.logs import LOGS, LogHub, read_logs
+from aioproviders.deployment.process.logs import LOGS, LogHub, forget_logs, read_logs
 from aioproviders.deployment.process.member import Member
 from aioproviders.deployment.process.output import ReplicaOutput
 from aioproviders.deployment.process.rollout import Rollout
@@ -315,6 +316,10 @@ class Supervisor:
         target = self._controller.target
         used = [member.config for member in self._controller.members]
         self._listeners.keep([*used, target.config] if target else used)
+        running = {member.name for member in self._controller.members}
+        kept = set(self._journal.past.releases)
+        with suppress(OSError):
+            await to_thread.run_sync(forget_logs, self._config.directory, self._config.name, kept, running)
 
     async def _supersede(self) -> None:
         """End a rollout that whoever began it has left."""

@@ -87,6 +87,17 @@ async def test_the_last_lines_of_each(provider, configure):
     assert await written(provider, lines=0) == []
 
 
+async def test_logs_are_kept_as_long_as_the_history(provider, configure):
+    """Those of releases that it has forgotten are gone."""
+    for version in ("1.0.0", "2.0.0", "3.0.0"):
+        await provider.deploy(configure(version, replicas=1, history_limit=2))
+
+    async def two():
+        return {line.instance async for line in provider.logs()} == {"shop-2-0", "shop-3-0"}
+
+    await until(two)
+
+
 async def test_logs_of_what_never_was(provider, configure):
     """An unknown instance is refused, with those there are."""
     await provider.deploy(configure(replicas=1))

@@ -1,5 +1,6 @@
 """Rollouts of processes: what is served meanwhile, what fails, and what becomes of it."""
 
+import asyncio
 import errno
 import os
 import signal
@@ -351,6 +352,22 @@ async def test_a_cancelled_first_deploy_leaves_nothing(provider, configure):
     state = await provider.get_status()
     assert (state["status"], state["instances"]) == (DeploymentStatus.NOT_FOUND, ())
     assert (await provider.deploy(configure())).success
+
+
+async def test_a_cancelled_task_undoes_it_too(provider, configure):
+    """A cancellation by asyncio itself does as one of a scope does."""
+    await provider.deploy(configure())
+    deploy = asyncio.create_task(provider.deploy(configure("2.0.0-never-ready")))
+
+    async def updating():
+        return (await provider.get_status())["replicas"].updated == 1
+
+    await until(updating)
+    deploy.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await deploy
+    state = await provider.get_status()
+    assert (state["status"], state["version"]) == (DeploymentStatus.HEALTHY, "1.0.0")
 
 
 async def test_a_cancelled_deploy_after_a_pause_goes_back_to_what_was_well(provider, configure):
