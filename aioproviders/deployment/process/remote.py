@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
-from anyio import to_thread
 from pydantic import TypeAdapter
 
 from aioproviders.deployment.models import (
@@ -20,7 +19,7 @@ from aioproviders.deployment.models import (
     RolloutEvent,
 )
 from aioproviders.deployment.process.config import ProcessDeploymentConfig
-from aioproviders.deployment.process.wire import Lines, config_to_wire, find_address
+from aioproviders.deployment.process.wire import Lines, config_to_wire, control_address
 from aioproviders.errors import ErrorDetail, ProviderUnavailableError
 
 __all__ = ["RemoteSupervisor"]
@@ -37,23 +36,21 @@ class RemoteSupervisor:
 
     Args:
         config: The asking provider's config.
-        address: Where it listens.
     """
 
-    def __init__(self, config: ProcessDeploymentConfig, address: str) -> None:
+    def __init__(self, config: ProcessDeploymentConfig) -> None:
         self._config = config
-        self._address = address
 
     @classmethod
     async def find(cls, config: ProcessDeploymentConfig) -> RemoteSupervisor | None:
         """Return the one that runs the deployment; None where there is none that answers."""
-        address = str(await to_thread.run_sync(find_address, config.directory))
         try:
-            stream = await anyio.connect_unix(address)
+            with control_address(config.directory) as address:
+                stream = await anyio.connect_unix(address)
         except OSError:
             return None
         await stream.aclose()
-        return cls(config, address)
+        return cls(config)
 
     async def deploy(self, config: ProcessDeploymentConfig) -> DeploymentResult:
         """See `Supervisor.deploy`."""
@@ -137,7 +134,8 @@ class RemoteSupervisor:
     @asynccontextmanager
     async def _connected(self) -> AsyncGenerator[Lines, None]:
         try:
-            stream = await anyio.connect_unix(self._address)
+            with control_address(self._config.directory) as address:
+                stream = await anyio.connect_unix(address)
         except OSError as error:
             raise self._gone(sent=False) from error
         async with stream:

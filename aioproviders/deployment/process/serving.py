@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from aioproviders.deployment.models import DeploymentState
 from aioproviders.deployment.process.supervisor import Supervisor
-from aioproviders.deployment.process.wire import Lines, config_from_wire, make_address, remove_address
+from aioproviders.deployment.process.wire import CONTROL, Lines, config_from_wire, control_address
 from aioproviders.errors import ConfigurationError, ErrorDetail, ProviderError
 from aioproviders.redaction import secrets_in
 from aioproviders.resilience import translate
@@ -32,9 +33,12 @@ async def serve(supervisor: Supervisor, directory: Path, conceal: Callable[..., 
         directory: The deployment's folder.
         conceal: Is told the secrets that come in.
     """
-    address = await to_thread.run_sync(make_address, directory)
+    path = directory / CONTROL
+    # One that a crash has left would be in the way.
+    await to_thread.run_sync(partial(path.unlink, missing_ok=True))
     try:
-        listener = await anyio.create_unix_listener(address, mode=0o600)
+        with control_address(directory) as address:
+            listener = await anyio.create_unix_listener(address, mode=0o600)
         async with listener:
 
             async def handle(stream: SocketStream) -> None:
@@ -44,7 +48,7 @@ async def serve(supervisor: Supervisor, directory: Path, conceal: Callable[..., 
             await listener.serve(handle)
     finally:
         with anyio.CancelScope(shield=True):
-            await to_thread.run_sync(remove_address, directory)
+            await to_thread.run_sync(partial(path.unlink, missing_ok=True))
 
 
 class _Conversation:

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +21,11 @@ from pydantic import SecretStr
 
 from aioproviders.deployment.process.config import ProcessDeploymentConfig
 
-__all__ = ["Lines", "config_from_wire", "config_to_wire", "find_address", "make_address", "remove_address"]
+__all__ = ["CONTROL", "Lines", "config_from_wire", "config_to_wire", "control_address"]
 
-_SOCKET = "control.sock"
-_ELSEWHERE = "control.path"
-_LONGEST_ADDRESS = 100  # unix(7): 108 bytes, the end included
+CONTROL = "control.sock"
+"""The supervisor's socket, in the deployment's folder."""
+_LONGEST_ADDRESS = 100
 _LONGEST_LINE = 16 * 1024 * 1024
 
 
@@ -77,30 +76,19 @@ def config_from_wire(fields: Mapping[str, Any]) -> ProcessDeploymentConfig:
     return ProcessDeploymentConfig.model_validate(fields)
 
 
-def make_address(directory: Path) -> Path:
-    """Choose where the supervisor listens; what one before has left there is removed. It blocks."""
-    remove_address(directory)
-    address = directory / _SOCKET
-    if len(os.fsencode(address.absolute())) <= _LONGEST_ADDRESS:
-        return address
-    short = Path(tempfile.mkdtemp(prefix="aioproviders-")) / _SOCKET
-    (directory / _ELSEWHERE).write_text(os.fspath(short), encoding="utf-8")
-    return short
+@contextmanager
+def control_address(directory: Path) -> Iterator[str]:
+    """Give an address of the supervisor's socket that is good inside of the block.
 
-
-def find_address(directory: Path) -> Path:
-    """Return where the supervisor would listen. It blocks."""
+    A path may well be longer than an address may be (unix(7): 108 bytes); then it goes by way of the
+    folder's descriptor (proc(5), ``/proc/self/fd``).
+    """
+    path = directory / CONTROL
+    if len(os.fsencode(path)) <= _LONGEST_ADDRESS:
+        yield os.fspath(path)
+        return
+    folder = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        return Path((directory / _ELSEWHERE).read_text(encoding="utf-8"))
-    except OSError:
-        return directory / _SOCKET
-
-
-def remove_address(directory: Path) -> None:
-    """Remove the socket, if it is there. It blocks."""
-    address = find_address(directory)
-    address.unlink(missing_ok=True)
-    if address.parent != directory:
-        if address.parent.name.startswith("aioproviders-"):
-            shutil.rmtree(address.parent, ignore_errors=True)
-        (directory / _ELSEWHERE).unlink(missing_ok=True)
+        yield f"/proc/self/fd/{folder}/{CONTROL}"
+    finally:
+        os.close(folder)
