@@ -217,3 +217,24 @@ async def test_what_only_updates_when_pods_are_deleted(provider, config):
     with pytest.raises(UnsupportedCapabilityError, match="OnDelete"):
         result.raise_for_error()
     assert (await provider.get_status())["status"] == DeploymentStatus.NOT_FOUND
+
+
+async def test_the_workload_of_ones_own_manifests(kubeconfig, namespace, tmp_path):
+    """Before anything is deployed through it, a provider looks into the manifests that its config names."""
+    path = manifest(tmp_path, workload("StatefulSet", "registry.example/shop:1.0.0"))
+    async with provider_of(kubeconfig, namespace, manifests=[path]) as first:
+        (await first.deploy(first.config)).raise_for_error()
+    async with provider_of(kubeconfig, namespace, manifests=[path]) as second:
+        assert (await second.get_status())["status"] == DeploymentStatus.HEALTHY
+        assert (await second.health_check())["status"] == "healthy"
+
+
+async def test_a_stateful_set_that_is_stuck(provider, config):
+    """A pod that never gets ready holds up neither the way back nor the next deploy."""
+    await provider.deploy(config("StatefulSet", "1.0.0"))
+    late = await provider.deploy(config("StatefulSet", "2.0.0-never-ready", {"rollout_timeout_ms": 1500}))
+    assert late.status == DeploymentStatus.ROLLED_BACK, late
+    stays = {"rollback_on_failure": False, "rollout_timeout_ms": 1500}
+    await provider.deploy(config("StatefulSet", "3.0.0-never-ready", stays))
+    result = await provider.deploy(config("StatefulSet", "3.0.1"))
+    assert result.success, result
