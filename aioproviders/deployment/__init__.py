@@ -61,7 +61,7 @@ class DeploymentProvider(BaseProvider[DeploymentConfigT]):
 
     The first four methods are a driver's duty; the others raise `UnsupportedCapabilityError` until it
     overrides them. A provider takes care of one deployment: the one that was deployed last through it,
-    before that the one that its own config names.
+    before that the one that its own config names; some drivers take no other than that.
     """
 
     provider_type: ClassVar[ProviderType | None] = ProviderType.DEPLOYMENT
