@@ -26,6 +26,11 @@ _CHOSEN = {
         "A backend that answers 503: requests that reached it, per call",
         "A backend that answers 503: requests that reached it, per second",
     ),
+    "rollouts": (
+        "10 updates of a service under 200 requests/s: requests lost",
+        "A Deployment of 3 pods gets a new image: until it is known to be healthy",
+        "A Deployment of 3 pods gets a new image: requests of the API server",
+    ),
 }
 _BEGIN = "<!-- figures -->\n"
 _END = "<!-- end of figures -->\n"
