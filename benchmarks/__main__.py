@@ -27,7 +27,7 @@ def main() -> None:
         metavar="NAME",
         help="; ".join(f"{name}: {what}" for name, what in SUITES.items()) + "; all of them by default",
     )
-    parser.add_argument("--quick", action="store_true", help="less of everything, under a minute in all")
+    parser.add_argument("--quick", action="store_true", help="less of everything, about a minute in all")
     parser.add_argument(
         "--output",
         type=Path,
