@@ -18,6 +18,7 @@ from aioproviders.errors import (
     ConflictError,
     NotFoundError,
     ProviderError,
+    ProviderStateError,
     ProviderTimeoutError,
 )
 
@@ -25,12 +26,7 @@ SECRET = "geheim-7f3a9c"
 
 
 class DeploymentBehaviours:
-    """To be inherited; `config` and `make` are the driver's."""
-
-    @pytest.fixture
-    def config(self):
-        """Return a function: version and changes -> the driver's config, of the same deployment each time."""
-        raise NotImplementedError
+    """To be inherited; `make`, and the fixture `config`, are the driver's."""
 
     @pytest.fixture
     def make(self):
@@ -343,6 +339,28 @@ class DeploymentBehaviours:
         assert (await deployed.get_status())["status"] == DeploymentStatus.HEALTHY
 
     # Afterwards.
+
+    async def test_nothing_works_after_cleanup(self, config, make):
+        """A provider that was closed deploys nothing, and what it was asked for is not there."""
+        provider = make(config("1.0.0"))
+        async with provider:
+            pass
+        with pytest.raises(ProviderStateError):
+            await provider.deploy(config("1.0.0"))
+        async with make(config("1.0.0")) as another:
+            assert (await another.get_status())["status"] == DeploymentStatus.NOT_FOUND
+
+    async def test_cleanup_in_mid_rollout(self, config, make):
+        """A rollout that its provider leaves half-way is no hindrance to the next provider."""
+        async with make(config("1.0.0")) as first:
+            (await first.deploy(config("1.0.0"))).raise_for_error()
+            async with rolling_out(first, config("2.0.0-never-ready", on_cancel="leave")) as rollout:
+                rollout.cancel()
+        async with make(config("3.0.0")) as second:
+            result = await second.deploy(config("3.0.0"))
+            assert result.success, result
+            state = await second.get_status()
+            assert (state["status"], state["version"]) == (DeploymentStatus.HEALTHY, "3.0.0")
 
     async def test_another_provider_finds_the_history(self, config, make):
         """It survives the provider that made it."""
