@@ -11,7 +11,7 @@ import anyio
 from aioproviders.deployment.kubernetes.api import Api
 from aioproviders.deployment.kubernetes.objects import RELEASE, Object, Ref, annotations_of
 from aioproviders.deployment.kubernetes.pods import Trouble, is_unschedulable
-from aioproviders.deployment.kubernetes.waiting import Verdict, failure_of
+from aioproviders.deployment.kubernetes.waiting import LATE, Verdict, failure_of, progressing_of
 from aioproviders.deployment.kubernetes.watching import Mirror
 from aioproviders.deployment.kubernetes.workloads import new_pods, new_replica_set, paused_by, selector_of
 from aioproviders.errors import ConflictError, NotFoundError, ProviderError
@@ -126,6 +126,8 @@ class Scene:
                 raise self._error
             self._refuse_others()
             verdict = decide(self.workload, self._first["metadata"].get("generation", 0))
+            if verdict.reason == LATE and self._was_late_before():
+                verdict = Verdict("waiting", "the controller still tells of the deadline of before")
             tell(self, verdict.message)
             if verdict.outcome == "waiting":
                 verdict = self._failure() or verdict
@@ -133,6 +135,13 @@ class Scene:
                 return verdict
             with anyio.move_on_after(self._until_unschedulable_is_doomed()):
                 await changed.wait()
+
+    def _was_late_before(self) -> bool:
+        """Whether the deadline was missed before the change: going back to a ReplicaSet does not unsay it."""
+        metadata, status = self._first["metadata"], self._first.get("status") or {}
+        if status.get("observedGeneration", 0) >= metadata.get("generation", 0):
+            return False
+        return progressing_of(status) == progressing_of(self.workload.get("status") or {})
 
     async def _follow(self, mirror: Mirror) -> None:
         try:

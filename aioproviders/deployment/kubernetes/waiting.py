@@ -14,10 +14,20 @@ from aioproviders.deployment.kubernetes.pods import Trouble, is_ended, trouble_o
 from aioproviders.deployment.models import Replicas
 from aioproviders.errors import UnsupportedCapabilityError
 
-__all__ = ["Verdict", "counts_of", "failure_of", "rollout_verdict", "scale_verdict", "updates_by_itself"]
+__all__ = [
+    "LATE",
+    "Verdict",
+    "counts_of",
+    "failure_of",
+    "progressing_of",
+    "rollout_verdict",
+    "scale_verdict",
+    "updates_by_itself",
+]
 
 Object = Mapping[str, Any]
 
+LATE = "ProgressDeadlineExceeded"
 _FOREVER = 2**31 - 1  # progressDeadlineSeconds that means: none
 
 
@@ -148,9 +158,9 @@ def _deployment(  # noqa: PLR0911 - one table
     spec: Object, status: Object
 ) -> Verdict:
     conditions = {condition.get("type"): condition for condition in status.get("conditions") or []}
-    progressing = conditions.get("Progressing") or {}
-    if progressing.get("reason") == "ProgressDeadlineExceeded":
-        return Verdict("failed", "it made no progress within its deadline", "ProgressDeadlineExceeded")
+    progressing = progressing_of(status)
+    if progressing.get("reason") == LATE:
+        return Verdict("failed", "it made no progress within its deadline", LATE)
     desired, there = spec.get("replicas", 1), status.get("replicas", 0)
     updated, available = status.get("updatedReplicas", 0), status.get("availableReplicas", 0)
     if updated < desired:
@@ -170,6 +180,12 @@ def _deployment(  # noqa: PLR0911 - one table
     if not never_late and not _new_replica_set_is_there(progressing):
         return Verdict("waiting", "the new ReplicaSet is not available yet")
     return Verdict("done", f"{available} of {desired} replicas are available")
+
+
+def progressing_of(status: Object) -> Object:
+    """Return what a Deployment's status says of its progress."""
+    conditions = status.get("conditions") or []
+    return next((item for item in conditions if item.get("type") == "Progressing"), {})
 
 
 def _new_replica_set_is_there(progressing: Object) -> bool:

@@ -2,7 +2,7 @@
 
 import anyio
 import pytest
-from clusters import Deployment, provider_of, rolling_out, shop, until
+from clusters import Deployment, manifest, provider_of, rolling_out, shop, until, workload
 from kubernetes_asyncio import client
 
 from aioproviders.deployment import DeploymentStatus
@@ -163,3 +163,21 @@ async def test_cut_off_while_applying(provider, config, monkeypatch):
         await provider.deploy(config("2.0.0"))
     state = await provider.get_status()
     assert (state["version"], state["status"]) == ("1.0.0", DeploymentStatus.HEALTHY)
+
+
+async def test_a_deadline_missed_before_going_back(provider, config, tmp_path):
+    """The controller goes on telling of it for a while; what is gone back to gets its own time."""
+
+    def release(version, **changes):
+        spec = {"replicas": 1, "progressDeadlineSeconds": 1}
+        obj = workload("Deployment", f"registry.example/shop:{version}", **spec)
+        return config(version, manifests=[manifest(tmp_path, obj)], **changes)
+
+    (await provider.deploy(release("1.0.0"))).raise_for_error()
+    result = await provider.deploy(release("2.0.0-never-ready"))
+    assert result.status == DeploymentStatus.ROLLED_BACK, result
+    await provider.deploy(release("3.0.0-never-ready", rollback_on_failure=False))
+    result = await provider.rollback("1.0.0")
+    assert result.status == DeploymentStatus.HEALTHY, result
+    again = await provider.deploy(release("3.0.0-never-ready", rollback_on_failure=False))
+    assert again.status == DeploymentStatus.FAILED
