@@ -17,7 +17,7 @@ from aioproviders.deployment.kubernetes.objects import Object, Ref
 from aioproviders.deployment.kubernetes.pods import is_ended, is_ready
 from aioproviders.deployment.kubernetes.scene import Decision, Scene
 from aioproviders.deployment.kubernetes.status import instances_of, revision_number, version_of
-from aioproviders.deployment.kubernetes.waiting import Verdict, counts_of, rollout_verdict
+from aioproviders.deployment.kubernetes.waiting import LATE, Verdict, counts_of, rollout_verdict
 from aioproviders.deployment.kubernetes.workloads import (
     images_of,
     is_controlled_by,
@@ -124,7 +124,7 @@ async def roll_out(
     )
     told = str(diagnosis)
     kind: type[ProviderError] = RequestError
-    if verdict.reason in (TIMEOUT, "ProgressDeadlineExceeded"):
+    if verdict.reason in (TIMEOUT, LATE):
         kind = ProviderTimeoutError
         told = f"{verdict.message}; {told}" if diagnosis.reason != verdict.reason else told
     raise RolloutError(kind(told, outage=False, retryable=False), diagnosis, scene.workload)
@@ -145,9 +145,10 @@ async def _unstick(hands: Hands, api: Api, scene: Scene) -> None:
     rolling = (workload["spec"].get("updateStrategy") or {}).get("rollingUpdate") or {}
     for pod in scene.pods:
         metadata = pod["metadata"]
-        ordinal = int(metadata["name"].rpartition("-")[2])
         old = is_controlled_by(pod, workload["metadata"]["uid"]) and pod not in new
-        if not old or ordinal < (rolling.get("partition") or 0) or is_ended(pod) or is_ready(pod):
+        if not old or is_ended(pod) or is_ready(pod):
+            continue
+        if int(metadata["name"].rpartition("-")[2]) < (rolling.get("partition") or 0):
             continue
         hands.logger.warning("rollout.pod_deleted", pod=metadata["name"], message="it was not ready")
         with suppress(ConflictError):  # another has come in its place meanwhile

@@ -4,6 +4,7 @@ import pytest
 from clusters import manifest, provider_of, shop, workload
 from hypothesis import given
 from hypothesis import strategies as st
+from kubernetes_asyncio import client
 
 from aioproviders.deployment import DeploymentStatus
 from aioproviders.deployment.kubernetes.workloads import (
@@ -238,3 +239,15 @@ async def test_a_stateful_set_that_is_stuck(provider, config):
     await provider.deploy(config("StatefulSet", "3.0.0-never-ready", stays))
     result = await provider.deploy(config("StatefulSet", "3.0.1"))
     assert result.success, result
+
+
+async def test_a_pod_with_the_labels_of_a_stateful_set(kube, namespace, provider, config):
+    """It is not the set's, whatever it is called, and is left alone."""
+    core = client.CoreV1Api(kube)
+    template = workload("StatefulSet", "shop:1-never-ready")["spec"]["template"]
+    await core.create_namespaced_pod(
+        namespace, {**template, "metadata": {**template["metadata"], "name": "debug"}}
+    )
+    result = await provider.deploy(config("StatefulSet", "1.0.0"))
+    assert result.success, result
+    assert (await core.read_namespaced_pod("debug", namespace)).metadata.deletion_timestamp is None
