@@ -5,7 +5,8 @@ Source of the handing over: Kubernetes documentation, "Server-Side Apply", "Tran
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,13 +14,21 @@ import anyio
 
 from aioproviders.deployment.kubernetes.api import Api
 from aioproviders.deployment.kubernetes.errors import FieldConflictError
-from aioproviders.deployment.kubernetes.objects import MANAGER, RELEASE, Object, Ref, annotations_of
+from aioproviders.deployment.kubernetes.objects import (
+    MANAGER,
+    RELEASE,
+    Object,
+    Ref,
+    annotations_of,
+    is_applied_by_us,
+)
 from aioproviders.deployment.kubernetes.plan import Plan
 from aioproviders.deployment.kubernetes.side_by_side import side_by_side
-from aioproviders.errors import ProviderTimeoutError
+from aioproviders.errors import AuthenticationError, ConflictError, ProviderTimeoutError
 
 __all__ = [
     "HANDOVER",
+    "TAKEN_BACK",
     "Applied",
     "apply_object",
     "apply_plan",
@@ -33,6 +42,9 @@ HANDOVER = "aioproviders-handover"
 """The manager that holds the number of replicas from when we let go of it until the autoscaler sets it."""
 _OURS = {MANAGER, HANDOVER}
 _SCALED = ("Deployment", "StatefulSet")
+_AUTOSCALER = "HorizontalPodAutoscaler"
+TAKEN_BACK = ("spec.replicas",)
+"""What an autoscaler that is left over has held."""
 _ESTABLISHED_WITHIN = 30.0
 
 
@@ -53,24 +65,32 @@ class Applied:
     changed: bool
 
 
-async def apply_plan(api: Api, plan: Plan, *, force: bool = False) -> Applied:
+async def apply_plan(
+    api: Api, plan: Plan, *, force: bool = False, leftovers: Collection[Ref] = ()
+) -> Applied:
     """Apply all objects of a plan in order.
 
-    Where an autoscaler owns the workload's replicas, the plan's or one that is there, they are left out.
+    Where an autoscaler owns the workload's replicas, the plan's or one that is there, they are left out;
+    from one that is left over they are taken back, and it is deleted.
 
     Args:
         api: The API server.
         plan: The plan.
         force: Whether to take over fields of other managers.
+        leftovers: What will be deleted thereafter, see `prune`.
 
     Raises:
         FieldConflictError: Fields belong to other managers. What came before in the order is applied.
         ConfigurationError: The server does not take an object; likewise.
     """
-    before, autoscaler = await look(api, plan)
+    before, autoscaler, ending = await look(api, plan, leftovers)
     workload: Object = {}
     for obj in plan.objects:
-        if Ref.of(obj) == plan.workload:
+        if Ref.of(obj) == plan.workload and ending is not None:
+            workload = await apply_object(api, obj, force=force, taking=TAKEN_BACK)
+            with suppress(AuthenticationError, ConflictError):  # pruning will tell; or somebody made it anew
+                await api.delete(Ref.of(ending), uid=ending["metadata"]["uid"])
+        elif Ref.of(obj) == plan.workload:
             workload = await _apply_workload(api, plan, obj, before, autoscaler, force=force)
         else:
             made = await apply_object(api, obj, force=force)
@@ -84,34 +104,56 @@ async def apply_plan(api: Api, plan: Plan, *, force: bool = False) -> Applied:
     return Applied(before, workload, autoscaler, changed)
 
 
-async def look(api: Api, plan: Plan) -> tuple[Object | None, str | None]:
-    """Return the workload as it is now, and the name of its autoscaler; side by side."""
+async def look(
+    api: Api, plan: Plan, leftovers: Collection[Ref] = ()
+) -> tuple[Object | None, str | None, Object | None]:
+    """Look at the workload and its autoscaler, side by side.
+
+    Returns:
+        The workload as it is now; the name of the autoscaler that owns its replicas; or else the autoscaler
+        of ours that is left over.
+    """
     before: Object | None = None
-    autoscaler = _planned_autoscaler(plan)
+    autoscaler, ending = _planned_autoscaler(plan), None
 
     async def read() -> None:
         nonlocal before
         before = await api.find(plan.workload)
 
     async def ask() -> None:
-        nonlocal autoscaler
-        autoscaler = await find_autoscaler(api, plan.workload)
+        nonlocal autoscaler, ending
+        found = await _find_autoscaler(api, plan.workload)
+        if found is None:
+            return
+        name = found["metadata"]["name"]
+        if is_applied_by_us(found) and any((ref.kind, ref.name) == (_AUTOSCALER, name) for ref in leftovers):
+            ending = found
+        else:
+            autoscaler = name
 
     await side_by_side([read, ask] if autoscaler is None else [read])
-    return before, autoscaler
+    return before, autoscaler, ending
 
 
 async def find_autoscaler(api: Api, workload: Ref) -> str | None:
     """Return the name of the HorizontalPodAutoscaler of a workload; None where it has none."""
+    found = await _find_autoscaler(api, workload)
+    return None if found is None else str(found["metadata"]["name"])
+
+
+async def _find_autoscaler(api: Api, workload: Ref) -> Object | None:
     if workload.kind not in _SCALED:
         return None
-    listed = await api.list("autoscaling/v2", "HorizontalPodAutoscaler", workload.namespace)
-    return next((item["metadata"]["name"] for item in listed["items"] if _scales(item, workload)), None)
+    version = "autoscaling/v2"
+    listed = await api.list(version, _AUTOSCALER, workload.namespace)
+    # Items of a list don't say what they are.
+    found = ({"apiVersion": version, "kind": _AUTOSCALER, **item} for item in listed["items"])
+    return next((item for item in found if _scales(item, workload)), None)
 
 
 def _planned_autoscaler(plan: Plan) -> str | None:
     for obj in plan.objects:
-        if obj["kind"] == "HorizontalPodAutoscaler" and _scales(obj, plan.workload):
+        if obj["kind"] == _AUTOSCALER and _scales(obj, plan.workload):
             name: str = obj["metadata"]["name"]
             return name
     return None
@@ -154,8 +196,22 @@ def without_replicas(obj: Object) -> Object:
     return {**obj, "spec": {key: value for key, value in obj["spec"].items() if key != "replicas"}}
 
 
-async def apply_object(api: Api, obj: Object, *, force: bool = False, dry_run: bool = False) -> Object:
+async def apply_object(
+    api: Api,
+    obj: Object,
+    *,
+    force: bool = False,
+    dry_run: bool = False,
+    taking: Collection[str] = (),
+) -> Object:
     """Apply one object; a conflict with ourselves, as scaling makes one, is none.
+
+    Args:
+        api: The API server.
+        obj: The object.
+        force: Whether to take over fields of other managers.
+        dry_run: Whether to tell only what would be.
+        taking: Fields that are taken over from whomever they belong to.
 
     Raises:
         FieldConflictError: Fields belong to other managers.
@@ -163,7 +219,7 @@ async def apply_object(api: Api, obj: Object, *, force: bool = False, dry_run: b
     try:
         return await api.apply(obj, force=force, dry_run=dry_run)
     except FieldConflictError as error:
-        if not {manager for _, manager in error.conflicts} <= _OURS:
+        if not all(manager in _OURS or field in taking for field, manager in error.conflicts):
             raise
     return await api.apply(obj, force=True, dry_run=dry_run)
 

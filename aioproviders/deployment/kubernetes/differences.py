@@ -6,7 +6,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from aioproviders.deployment.kubernetes.api import Api
-from aioproviders.deployment.kubernetes.apply import apply_object, look, owns_replicas, without_replicas
+from aioproviders.deployment.kubernetes.apply import (
+    TAKEN_BACK,
+    apply_object,
+    look,
+    owns_replicas,
+    without_replicas,
+)
 from aioproviders.deployment.kubernetes.objects import RELEASE, Object, Ref
 from aioproviders.deployment.kubernetes.plan import Plan
 from aioproviders.deployment.models import Change
@@ -40,7 +46,9 @@ async def diff_plan(
         FieldConflictError: Fields belong to other managers.
         ConfigurationError: The server does not take an object.
     """
-    before, autoscaler = await look(api, plan)
+    leftovers = tuple(leftovers)
+    before, autoscaler, ending = await look(api, plan, leftovers)
+    taking = () if ending is None else TAKEN_BACK
     kinds = {obj["kind"] for obj in plan.objects}
     changes: list[Change] = []
     for obj in plan.objects:
@@ -50,7 +58,9 @@ async def diff_plan(
             live = before if ref == plan.workload else await api.find(ref)
             if ref == plan.workload and autoscaler is not None:
                 wanted = _left_to_autoscaler(obj, live)
-            then = await apply_object(api, wanted, force=force, dry_run=True)
+            then = await apply_object(
+                api, wanted, force=force, dry_run=True, taking=taking if ref == plan.workload else ()
+            )
         except NotFoundError:
             if "Namespace" not in kinds:
                 raise

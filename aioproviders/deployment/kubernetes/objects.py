@@ -18,6 +18,7 @@ __all__ = [
     "Ref",
     "annotations_of",
     "hash_of",
+    "is_applied_by_us",
     "labels_of",
 ]
 
@@ -67,6 +68,14 @@ def annotations_of(obj: Mapping[str, Any]) -> dict[str, str]:
 def labels_of(obj: Mapping[str, Any]) -> dict[str, str]:
     """Return the object's labels; never None."""
     return obj.get("metadata", {}).get("labels") or {}
+
+
+def is_applied_by_us(obj: Mapping[str, Any]) -> bool:
+    """Whether fields of the object belong to what we have applied."""
+    return any(
+        entry.get("manager") == MANAGER and entry.get("operation") == "Apply"
+        for entry in obj["metadata"].get("managedFields") or ()
+    )
 
 
 def hash_of(value: Any) -> str:

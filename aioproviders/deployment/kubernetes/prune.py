@@ -8,7 +8,7 @@ from functools import partial
 
 from aioproviders.deployment.kubernetes.api import Api
 from aioproviders.deployment.kubernetes.intent import StoredRelease
-from aioproviders.deployment.kubernetes.objects import MANAGER, Object, Ref
+from aioproviders.deployment.kubernetes.objects import Ref, is_applied_by_us
 from aioproviders.deployment.kubernetes.plan import Plan
 from aioproviders.deployment.kubernetes.side_by_side import side_by_side
 from aioproviders.errors import ConfigurationError, ConflictError
@@ -55,7 +55,11 @@ async def prune(
     async def delete(ref: Ref) -> None:
         try:
             live = await api.find(ref)
-            if live is not None and _is_ours(live) and await api.delete(ref, uid=live["metadata"]["uid"]):
+            if (
+                live is not None
+                and is_applied_by_us(live)
+                and await api.delete(ref, uid=live["metadata"]["uid"])
+            ):
                 deleted.append(ref)
         except (ConflictError, ConfigurationError):
             return  # made anew in this moment; or its kind is gone, and it with it
@@ -69,10 +73,3 @@ def _is_by_content(ref: Ref, plan: Plan) -> bool:
         return False
     rest = ref.name.removeprefix(plan.workload.name)
     return rest != ref.name and _BY_CONTENT.fullmatch(rest) is not None
-
-
-def _is_ours(live: Object) -> bool:
-    return any(
-        entry.get("manager") == MANAGER and entry.get("operation") == "Apply"
-        for entry in live["metadata"].get("managedFields") or ()
-    )

@@ -298,6 +298,25 @@ async def test_a_field_of_another_manager(deployed, deployment, config):
     assert result.metadata["replicas"].available == 2
 
 
+async def test_an_autoscaler_that_a_config_does_not_say_any_more(deployed, deployment, config):
+    """It goes, and the number that it has set is the config's again, at once."""
+    scaled = config("2.0.0", autoscaling={"min_replicas": 3, "max_replicas": 4})
+    (await deployed.deploy(scaled)).raise_for_error()
+    with anyio.fail_after(30):
+        while (await deployment.read())["spec"]["replicas"] != 3:  # noqa: ASYNC110 - nothing wakes us
+            await anyio.sleep(0.05)
+    told = {change.path: change.after for change in await deployed.diff(config("3.0.0"))}
+    assert told["spec.replicas"] == 2
+    result = await deployed.deploy(config("3.0.0"))
+    assert result.success, result
+    assert result.metadata["replicas"].available == 2
+    assert (await deployed.scale(1)).success
+    back = await deployed.rollback("2.0.0")
+    assert back.success, back
+    with pytest.raises(ConflictError, match="HorizontalPodAutoscaler/shop"):
+        (await deployed.scale(2)).raise_for_error()
+
+
 # Cancellation.
 
 
