@@ -64,17 +64,15 @@ async def roll_back(hands: Hands, ref: Ref, wanted: str) -> DeploymentResult:
         raise ConflictError(
             f"{ref} was paused by {manager}; 'kubectl rollout resume' it, or nothing would be rolled back"
         )
-    if _is_same(workload, revision, stored) and paused_by(workload) is None:
+    same = _is_same(workload, revision, stored) and paused_by(workload) is None
+    if same and _is_done(workload):
         metadata = await describe_workload(hands, workload, None, started)
-        message = f"{release.version} runs already: unchanged"
-        done = _is_done(workload)
-        status = DeploymentStatus.HEALTHY if done else DeploymentStatus.PROGRESSING
-        if done and not counts_of(workload).desired:
-            status = DeploymentStatus.SCALED_TO_ZERO
-        return result_of(workload, status, message, metadata)
+        status = _well(workload)
+        return result_of(workload, status, f"{release.version} runs already: unchanged", metadata)
     hands.rollouts.tell("started", DeploymentStatus.PROGRESSING, f"rolling back to {release.version}")
     hands.logger.info("rollout.started", version=release.version, revision=release.revision, rollback=True)
-    workload = await _restore(hands, hands.api, workload, stored or revision, earlier)
+    if not same:  # else it is waited for
+        workload = await _restore(hands, hands.api, workload, stored or revision, earlier)
     try:
         scene = await roll_out(hands, workload, hands.config.rollout_timeout_ms)
     except RolloutError as failure:
@@ -89,8 +87,7 @@ async def roll_back(hands: Hands, ref: Ref, wanted: str) -> DeploymentResult:
     if stored is not None and not stored.healthy:
         await mark_healthy(hands.api, ref, stored.release)
     metadata = await describe_workload(hands, scene.workload, scene, started)
-    counts = counts_of(scene.workload)
-    status = DeploymentStatus.HEALTHY if counts.desired else DeploymentStatus.SCALED_TO_ZERO
+    counts, status = counts_of(scene.workload), _well(scene.workload)
     message = f"rolled back to {release.version}"
     hands.logger.info("rollout.completed", version=release.version, revision=metadata.get("revision"))
     hands.rollouts.tell("finished", status, message, replicas=counts)
@@ -184,6 +181,11 @@ async def _foreign(api: Api, before: Object) -> Revision | None:
 
 def _is_done(workload: Object) -> bool:
     return rollout_verdict(workload, workload["metadata"]["generation"]).outcome == "done"
+
+
+def _well(workload: Object) -> DeploymentStatus:
+    zero = not counts_of(workload).desired and workload["kind"] != "DaemonSet"
+    return DeploymentStatus.SCALED_TO_ZERO if zero else DeploymentStatus.HEALTHY
 
 
 def _is_same(workload: Object, revision: Revision, stored: StoredRelease | None) -> bool:

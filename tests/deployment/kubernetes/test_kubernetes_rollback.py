@@ -70,6 +70,15 @@ async def test_a_rollback_that_fails(provider, config):
     assert (await provider.get_status())["version"] == "1.0.0-crash-loop"
 
 
+async def test_a_rollback_to_what_runs_and_is_not_well(provider, config):
+    """It is no success just because there is nothing to change: it is waited for."""
+    failed = await provider.deploy(config("1.0.0-crash-loop"))
+    result = await provider.rollback("1.0.0-crash-loop")
+    assert (result.success, result.status) == (False, DeploymentStatus.FAILED)
+    assert result.diagnosis.reason == "CrashLoopBackOff"
+    assert result.metadata["revision"] == failed.metadata["revision"]
+
+
 async def test_what_somebody_else_has_made_comes_back(provider, config, deployment):
     """Where there is no release of ours before, the template of before is restored."""
     await deployment.create("registry.example/theirs:7")
