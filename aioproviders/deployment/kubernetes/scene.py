@@ -185,6 +185,7 @@ class Scene:
             pods,
             wanted=wanted,
             replica_set=replica_set,
+            old_pods_end=any(pod["metadata"].get("deletionTimestamp") for pod in self.pods),
             long_unschedulable={
                 name for name, since in self._unschedulable.items() if now >= since + UNSCHEDULABLE_GRACE
             },

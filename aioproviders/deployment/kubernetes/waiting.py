@@ -6,6 +6,7 @@ and a rollout is done only when kstatus says so too (sigs.k8s.io/cli-utils, pkg/
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -28,6 +29,8 @@ __all__ = [
 Object = Mapping[str, Any]
 
 LATE = "ProgressDeadlineExceeded"
+# What keeps pods from being made and may pass: a new namespace gets its service account a moment later.
+_PASSING_CREATE_FAILURE = re.compile(r"looking up service account|failed calling webhook", re.IGNORECASE)
 _FOREVER = 2**31 - 1  # progressDeadlineSeconds that means: none
 
 
@@ -104,6 +107,7 @@ def failure_of(
     wanted: int,
     replica_set: Object | None = None,
     long_unschedulable: Collection[str] = (),
+    old_pods_end: bool = False,
 ) -> tuple[Verdict, Trouble | None] | None:
     """Return why a rollout can't succeed any more, and the pod that shows it; None while it may.
 
@@ -114,10 +118,13 @@ def failure_of(
         wanted: How many of them there should be by now.
         replica_set: The new release's ReplicaSet, for workloads that have them.
         long_unschedulable: Names of pods that have fitted on no node for so long that none will come.
+        old_pods_end: Whether pods are about to end, which a quota counts until they have.
     """
     for condition in _fresh_conditions(replica_set or {}):
         if condition.get("type") == "ReplicaFailure" and condition.get("status") == "True":
             reason, message = condition.get("reason") or "FailedCreate", condition.get("message") or ""
+            if old_pods_end or _PASSING_CREATE_FAILURE.search(message):
+                return None
             return Verdict("failed", " ".join(message.split()), reason), None
     alive = [pod for pod in pods if not is_ended(pod)]
     if not alive or len(alive) < wanted:

@@ -219,8 +219,23 @@ def test_pods_that_may_not_be_made():
     }
     verdict, trouble = failure_of([], wanted=1, replica_set={"status": {"conditions": [condition]}})
     assert (verdict.reason, verdict.message, trouble) == ("FailedCreate", "exceeded quota", None)
+    replica_set = {"status": {"conditions": [condition]}}
+    assert failure_of([], wanted=1, replica_set=replica_set, old_pods_end=True) is None
     past = {**condition, "status": "False"}
     assert failure_of([], wanted=1, replica_set={"status": {"conditions": [past]}}) is None
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        'error looking up service account shop/default: serviceaccount "default" not found',
+        'Internal error occurred: failed calling webhook "x.example.org": connection refused',
+    ],
+)
+def test_pods_that_may_be_made_in_a_moment(message):
+    """A namespace that was just made has no service account yet, and a webhook may be starting."""
+    condition = {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": message}
+    assert failure_of([], wanted=1, replica_set={"status": {"conditions": [condition]}}) is None
 
 
 @pytest.mark.parametrize("make", [stateful_set, daemon_set])
