@@ -20,7 +20,7 @@ from aioproviders.deployment.kubernetes.intent import (
 from aioproviders.deployment.kubernetes.objects import RELEASE, Object, annotations_of
 from aioproviders.deployment.kubernetes.plan import Plan
 from aioproviders.deployment.kubernetes.preflight import Preflight
-from aioproviders.deployment.kubernetes.prune import leftovers, prune
+from aioproviders.deployment.kubernetes.prune import find_leftovers, prune
 from aioproviders.deployment.kubernetes.rollback import go_back
 from aioproviders.deployment.kubernetes.rolling import (
     Hands,
@@ -105,7 +105,7 @@ class Deploying:
             await self._preflight.check(hands.api, plan, prune=hands.config.prune)
         earlier = self._earlier = await list_releases(hands.api, plan.workload)
         self._begun = True
-        gone = leftovers(plan, earlier) if hands.config.prune else ()
+        gone = await find_leftovers(hands.api, plan, earlier) if hands.config.prune else ()
         applied = self._applied = await apply_plan(hands.api, plan, force=hands.config.force, leftovers=gone)
         if (manager := paused_by(applied.workload)) is not None:
             raise ConflictError(

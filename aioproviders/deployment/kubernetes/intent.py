@@ -31,7 +31,15 @@ from aioproviders.deployment.kubernetes.plan import Plan
 from aioproviders.deployment.kubernetes.side_by_side import side_by_side
 from aioproviders.errors import NotFoundError, RequestError
 
-__all__ = ["StoredRelease", "list_releases", "mark_healthy", "read_release", "trim_releases", "write_release"]
+__all__ = [
+    "StoredRelease",
+    "list_releases",
+    "mark_healthy",
+    "objects_of_others",
+    "read_release",
+    "trim_releases",
+    "write_release",
+]
 
 _OF = "aioproviders.dev/deployment"
 _DEPLOYED = "aioproviders.dev/deployed-at"
@@ -71,6 +79,15 @@ async def list_releases(api: Api, workload: Ref) -> tuple[StoredRelease, ...]:
     listed = await api.list("v1", "Secret", workload.namespace, labels=labels, metadata_only=True)
     releases = [_stored(item) for item in listed["items"]]
     return tuple(sorted(releases, key=lambda release: release.deployed_at, reverse=True))
+
+
+async def objects_of_others(api: Api, workload: Ref) -> frozenset[Ref]:
+    """Return what the latest releases of the namespace's other deployments applied; one request."""
+    labels = f"app.kubernetes.io/managed-by={MANAGER},{_OF},{_OF}!={workload.name}"
+    listed = await api.list("v1", "Secret", workload.namespace, labels=labels, metadata_only=True)
+    items = ((labels_of(item)[_OF], _stored(item)) for item in listed["items"])
+    latest = dict(sorted(items, key=lambda item: item[1].deployed_at))  # of each name, the last holds
+    return frozenset(ref for release in latest.values() for ref in release.objects)
 
 
 async def read_release(api: Api, workload: Ref, release: str) -> Plan:

@@ -24,7 +24,7 @@ from aioproviders.deployment.kubernetes.objects import Object, Ref
 from aioproviders.deployment.kubernetes.output import Following, last_lines
 from aioproviders.deployment.kubernetes.plan import Plan, make_plan
 from aioproviders.deployment.kubernetes.preflight import Preflight
-from aioproviders.deployment.kubernetes.prune import leftovers
+from aioproviders.deployment.kubernetes.prune import find_leftovers
 from aioproviders.deployment.kubernetes.rollback import roll_back
 from aioproviders.deployment.kubernetes.rolling import Hands, result_of
 from aioproviders.deployment.kubernetes.scaling import scale_to
@@ -217,7 +217,7 @@ class KubernetesDeploymentProvider(DeploymentProvider[KubernetesDeploymentConfig
     async def _changes(self, config: KubernetesDeploymentConfig, plan: Plan) -> tuple[Change, ...]:
         gone: tuple[Ref, ...] = ()
         if config.prune:
-            gone = leftovers(plan, await list_releases(self._api, plan.workload))
+            gone = await find_leftovers(self._api, plan, await list_releases(self._api, plan.workload))
         return await diff_plan(self._api, plan, force=config.force, leftovers=gone)
 
     def _completed(self, config: DeploymentConfig) -> KubernetesDeploymentConfig:

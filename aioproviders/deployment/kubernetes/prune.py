@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from functools import partial
 
 from aioproviders.deployment.kubernetes.api import Api
-from aioproviders.deployment.kubernetes.intent import StoredRelease
+from aioproviders.deployment.kubernetes.intent import StoredRelease, objects_of_others
 from aioproviders.deployment.kubernetes.objects import Ref, is_applied_by_us
 from aioproviders.deployment.kubernetes.plan import Plan
 from aioproviders.deployment.kubernetes.side_by_side import side_by_side
 from aioproviders.errors import ConfigurationError, ConflictError
 
-__all__ = ["leftovers", "prune"]
+__all__ = ["find_leftovers", "leftovers", "prune"]
 
 _NEVER = frozenset({"Namespace", "PersistentVolumeClaim", "PersistentVolume", "CustomResourceDefinition"})
 """What holds data of others, or takes much more with it."""
@@ -40,10 +40,19 @@ def leftovers(
     return tuple(ref for ref in made if ref not in current and ref not in needed and ref.kind not in _NEVER)
 
 
+async def find_leftovers(
+    api: Api, plan: Plan, kept: Sequence[StoredRelease], dropped: Sequence[StoredRelease] = ()
+) -> tuple[Ref, ...]:
+    """Return `leftovers` but for what another deployment of ours has made its own; a request at most."""
+    found = leftovers(plan, kept, dropped)
+    others = await objects_of_others(api, plan.workload) if found else frozenset()
+    return tuple(ref for ref in found if ref not in others)
+
+
 async def prune(
     api: Api, plan: Plan, kept: Sequence[StoredRelease], dropped: Sequence[StoredRelease] = ()
 ) -> tuple[Ref, ...]:
-    """Delete what is left over, see `leftovers`; after a success. Side by side.
+    """Delete what is left over, see `find_leftovers`; after a success. Side by side.
 
     What is not ours any more, since somebody made it anew, stays.
 
@@ -64,7 +73,7 @@ async def prune(
         except (ConflictError, ConfigurationError):
             return  # made anew in this moment; or its kind is gone, and it with it
 
-    await side_by_side(partial(delete, ref) for ref in leftovers(plan, kept, dropped))
+    await side_by_side(partial(delete, ref) for ref in await find_leftovers(api, plan, kept, dropped))
     return tuple(sorted(deleted))
 
 

@@ -160,6 +160,31 @@ async def test_what_somebody_has_made_anew_stays(here):
     assert await here.api.find(service) is not None
 
 
+async def test_what_another_deployment_has_taken_over_stays(here, tmp_path):
+    """Its manifests say it now; when they no longer do, it goes."""
+
+    def manifests(name, *documents):
+        daemon = f"""
+apiVersion: apps/v1
+kind: DaemonSet
+metadata: {{name: {name}}}
+spec:
+  selector: {{matchLabels: {{app: {name}}}}}
+  template: {{metadata: {{labels: {{app: {name}}}}}, spec: {{containers: [{{name: web, image: web}}]}}}}
+"""
+        (tmp_path / "m.yaml").write_text("---".join([daemon, *documents]))
+        return {"name": name, "image": None, "manifests": [tmp_path / "m.yaml"]}
+
+    shared = "\n{apiVersion: v1, kind: ConfigMap, metadata: {name: shared}, data: {a: b}}\n"
+    await release(here, "1.0.0", **manifests("web", shared))
+    await release(here, "1.0.0", **manifests("other", shared))
+    web = await release(here, "2.0.0", **manifests("web"))
+    assert await prune(here.api, web, await list_releases(here.api, web.workload)) == ()
+    other = await release(here, "2.0.0", **manifests("other"))
+    (gone,) = await prune(here.api, other, await list_releases(here.api, other.workload))
+    assert str(gone) == "ConfigMap/shared"
+
+
 async def test_volumes_and_definitions_are_never_deleted(here, tmp_path):
     """They hold data."""
     daemon = """
