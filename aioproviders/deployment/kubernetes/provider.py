@@ -43,7 +43,7 @@ from aioproviders.deployment.models import (
     RolloutEvent,
 )
 from aioproviders.deployment.rollouts import Rollouts
-from aioproviders.errors import ConfigurationError, NotFoundError, ProviderError
+from aioproviders.errors import AuthenticationError, ConfigurationError, NotFoundError, ProviderError
 from aioproviders.operations import operation
 from aioproviders.redaction import Redactor, secrets_in
 
@@ -86,7 +86,11 @@ class KubernetesDeploymentProvider(DeploymentProvider[KubernetesDeploymentConfig
         details = dict(check.get("details") or {})
         if check["status"] == "unhealthy":
             return {**check, "details": details}
-        state = await self._state(api)
+        try:
+            state = await self._state(api)
+        except AuthenticationError as error:
+            told = f"reachable, but unauthorised: {error.message}"
+            return {**check, "status": "degraded", "error": told, "details": details}
         details["deployment"] = {key: str(state[key]) for key in ("status", "version", "replicas")}
         if state["status"] in (DeploymentStatus.FAILED, DeploymentStatus.DEGRADED):
             failed = state["status"] == DeploymentStatus.FAILED

@@ -58,6 +58,17 @@ async def test_a_cluster_that_cannot_be_reached(tmp_path, kubeconfig, namespace,
             await provider.get_status()
 
 
+async def test_the_health_of_what_may_not_be_read(limited_kubeconfig, namespace):
+    """The cluster is reachable, with all that is known of it, though the deployment is not shown to us."""
+    path = await limited_kubeconfig([{"apiGroups": [""], "resources": ["pods"], "verbs": ["list"]}])
+    async with provider_of(path, namespace) as provider:
+        health = await provider.health_check()
+    assert health["status"] == "degraded"
+    assert health["error"].startswith("reachable, but unauthorised: ")
+    assert health["details"]["reachable"]
+    assert health["details"]["version"].startswith("v")
+
+
 async def test_a_rollout_that_somebody_else_has_begun(deployed, deployment):
     """Its steps are told until it ends, with the counts."""
     template = {"spec": {"template": {"metadata": {"annotations": {"restarted": "yes"}}}}}
