@@ -92,6 +92,9 @@ class Deploying:
             return await self._failed(failure)
         except ProviderError as error:
             hands.logger.error("rollout.failed", version=plan.version, error=error.message)  # noqa: TRY400 - expected
+            undone = await self._shielded(self._undo_half)
+            if undone.scene is not None:
+                return await self._half_undone(error, undone, undone.scene)
             hands.rollouts.tell("finished", DeploymentStatus.FAILED, error.message)
             raise
         except anyio.get_cancelled_exc_class():
@@ -201,6 +204,30 @@ class Deploying:
         except TimeoutError:
             return _Undone(error=f"it was not done within {limit:g} s")
         return _Undone() if back is None else _Undone(*back)
+
+    async def _undo_half(self) -> _Undone:
+        """Undo an apply that failed behind the workload, as at an autoscaler that the server refuses."""
+        hands, plan = self._hands, self._plan
+        applying = self._begun and self._applied is None
+        if not applying or not self._earlier or not hands.config.rollback_on_failure:
+            return _Undone()
+        try:
+            with anyio.fail_after(hands.config.rollback_timeout_ms / 1000):
+                now = await hands.patient.find(plan.workload)
+        except (ProviderError, TimeoutError):
+            return _Undone()
+        if now is None or annotations_of(now).get(RELEASE) != plan.release:
+            return _Undone()  # the workload is as it was
+        return await self._go_back()
+
+    async def _half_undone(self, error: ProviderError, undone: _Undone, scene: Scene) -> DeploymentResult:
+        hands, plan, workload = self._hands, self._plan, scene.workload
+        message = f"{plan.version} failed: {error.message}; {undone}"
+        hands.logger.warning("rollout.rolled_back", version=undone.version, failed=plan.version)
+        metadata = await describe_workload(hands, workload, scene, self._started)
+        status = DeploymentStatus.ROLLED_BACK
+        hands.rollouts.tell("finished", status, message, replicas=counts_of(workload))
+        return result_of(workload, status, message, metadata, _reworded(error, message))
 
     async def _cancelled(self) -> _Undone:
         hands, plan = self._hands, self._plan
