@@ -196,10 +196,15 @@ class Journal:
         """Note that a process group is gone."""
         await self._append({"kind": "ended", "pid": pid})
 
-    async def forget(self, limit: int) -> None:
-        """Drop all releases but the last `limit`; from the disk when that is written anew."""
+    async def forget(self, limit: int, *, running: int | None = None) -> None:
+        """Drop all releases but the last `limit`; from the disk when that is written anew.
+
+        The one that is `running` and the last that was healthy are kept in any case: to be gone back to.
+        """
         async with self._turn:
-            kept = {release.revision for release in self.past.history(limit)}
+            healthy = [revision for revision, release in self.past.releases.items() if release.healthy]
+            kept = {running, max(healthy, default=None)}
+            kept |= {release.revision for release in self.past.history(limit)}
             for revision in self.past.releases.keys() - kept:
                 del self.past.releases[revision]
 

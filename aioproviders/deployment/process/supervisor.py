@@ -283,7 +283,7 @@ class Supervisor:
                 await self._journal.current(target.revision, replicas=target.replicas)
             else:
                 await self._journal.release(release, replicas=target.replicas)
-                await self._journal.forget(target.config.history_limit)
+                await self._journal.forget(target.config.history_limit, running=was[0])
             if self._task_group is None:
                 raise ProviderStateError(f"the provider was closed before the {what}", sent=False)
             self._known.learn(target)

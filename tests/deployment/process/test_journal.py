@@ -103,3 +103,11 @@ async def test_nothing_is_current_any_more(journal, tmp_path):
     """When the only release was undone."""
     await journal.current(None, replicas=0)
     assert (await reread(tmp_path)).past.current_release is None
+
+
+async def test_what_can_be_gone_back_to_is_never_forgotten(journal):
+    """However many have failed since: the one that runs, and the last that was healthy."""
+    for revision in (3, 4, 5):
+        await journal.release(release(revision), replicas=3)
+        await journal.forget(2, running=3)
+    assert set(journal.past.releases) == {1, 3, 4, 5}
