@@ -25,7 +25,7 @@ class Listeners:
             ConfigurationError: There is no such address here, or the sockets there now are of another kind.
         """
         for sockets in self._bound:
-            if (sockets.host, sockets.ports, sockets.mode) == (config.host, config.ports, config.sockets):
+            if _serves(sockets, config):
                 return sockets
         if config.sockets == "inherit":
             sockets = self._inherited(config)
@@ -65,14 +65,21 @@ class Listeners:
 
     def keep(self, configs: Iterable[ProcessDeploymentConfig]) -> None:
         """Close those that none of these releases listens on."""
-        used = [self.bind(config) for config in configs]
-        for sockets in self._bound:
-            if sockets not in used:
+        used = list(configs)
+        bound, self._bound = self._bound, []
+        for sockets in bound:
+            # Nothing is bound here: a release that could not be gone back to may have no sockets.
+            if any(_serves(sockets, config) for config in used):
+                self._bound.append(sockets)
+            else:
                 sockets.close()
-        self._bound = [sockets for sockets in self._bound if sockets in used]
 
     def close(self) -> None:
         """Close them all."""
         for sockets in self._bound:
             sockets.close()
         self._bound.clear()
+
+
+def _serves(sockets: Sockets, config: ProcessDeploymentConfig) -> bool:
+    return (sockets.host, sockets.ports, sockets.mode) == (config.host, config.ports, config.sockets)

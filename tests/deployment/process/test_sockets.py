@@ -3,9 +3,11 @@
 import socket
 
 import pytest
+from process_deployments import listens
 from replicas import descriptors
 
 from aioproviders.deployment import Port, Probe
+from aioproviders.deployment.process.listeners import Listeners
 from aioproviders.deployment.process.sockets import Sockets
 from aioproviders.errors import ConfigurationError, ConflictError
 
@@ -105,3 +107,14 @@ def test_a_number_that_is_no_port_of_the_deployment(free_port):
     assert own.address_of(9) == ("127.0.0.1", 9)
     assert own.address_of("other") is None
     own.close()
+
+
+def test_what_could_not_be_bound_is_not_bound_to_be_kept(configure, free_port, other_port):
+    """Tidying up does no harm where a release has no sockets: its port is another program's now."""
+    listeners = Listeners()
+    listeners.bind(configure())
+    with socket.create_server(("127.0.0.1", other_port)):
+        listeners.keep([configure(), configure(ports=[{"port": other_port}])])
+    assert listens(free_port)
+    listeners.keep([])
+    assert not listens(free_port)
