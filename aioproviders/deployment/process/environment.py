@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
+from collections.abc import Mapping
 
 from pydantic import SecretStr
 
@@ -33,9 +33,8 @@ def prepare(
         version=config.version,
         revision=revision,
         argv=tuple(config.filled(argument).replace("{port}", port) for argument in config.command),
-        env=_environment(config, index),
-        # The supervisor may be a service with another folder than its user's shell.
-        directory=config.working_directory or Path.cwd(),
+        env=_environment(config, index, own.env),
+        directory=config.working_directory,
         limits=config.limits,
         readiness=config.readiness_probe,
         liveness=config.liveness_probe,
@@ -45,13 +44,14 @@ def prepare(
     return launch, own
 
 
-def _environment(config: ProcessDeploymentConfig, index: int) -> dict[str, str]:
+def _environment(config: ProcessDeploymentConfig, index: int, ports: Mapping[str, str]) -> dict[str, str]:
     inherited = config.inherit_environment
     if inherited is True:
         env = dict(os.environ)
     else:
         names = (*_ALWAYS, *(inherited or ()))
         env = {name: os.environ[name] for name in names if name in os.environ}
+    env |= ports  # the supervisor may have a PORT of its own
     for name, value in config.env.items():
         env[name] = value.get_secret_value() if isinstance(value, SecretStr) else value
     return {**env, "AIOPROVIDERS_VERSION": config.version, "AIOPROVIDERS_REPLICA": str(index)}

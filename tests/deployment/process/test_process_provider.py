@@ -74,6 +74,33 @@ async def test_placeholders_in_the_command(provider, configure, free_port):
     assert await written(provider) == [f"1.0.0 {free_port} True"]
 
 
+async def test_a_port_of_the_supervisor_is_not_the_replicas(provider, configure, monkeypatch):
+    """A replica's variables tell its own port, whatever is inherited; so do those of its probes."""
+    monkeypatch.setenv("PORT", "1")
+    probe = {"kind": "exec", "command": ["sh", "-c", 'test "$PORT" -gt 1'], "timeout_ms": 10_000}
+    config = configure(
+        replicas=1,
+        command=python(first="print(os.environ['PORT'], flush=True)"),
+        sockets="per_replica",
+        inherit_environment=True,
+        startup_probe=probe,
+    )
+    result = await provider.deploy(config)
+    assert result.success, result
+    address = (await provider.get_status())["instances"][0].address
+    assert await written(provider) == [address.rpartition(":")[2]]
+
+
+async def test_a_supervisor_whose_folder_is_gone(provider, configure, tmp_path, monkeypatch):
+    """It goes on: replicas are started where it is."""
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    folder.rmdir()
+    result = await provider.deploy(configure(replicas=1))
+    assert result.success, result
+
+
 # What it writes.
 
 
