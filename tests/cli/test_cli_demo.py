@@ -382,9 +382,17 @@ async def test_one_state_has_one_service(tmp_path):
     """A second demo in the same place is refused, and the first one's service is left alone."""
     async with serving.running_service(tmp_path / "state") as service:
         with pytest.raises(ProviderUnavailableError, match="another demo runs the service of"):
-            async with serving.running_service(tmp_path / "state"):
+            async with serving.running_service(tmp_path / "state", forgotten=True):
                 pytest.fail("it did start")
         assert len(await service.processes()) == 1
+        assert list((tmp_path / "state").rglob("journal.jsonl"))
+
+
+async def test_what_is_not_kept_is_removed(tmp_path):
+    """History and logs go with the service, where it is only shown."""
+    async with serving.running_service(tmp_path / "state", forgotten=True):
+        assert list((tmp_path / "state").rglob("journal.jsonl"))
+    assert not (tmp_path / "state").exists()
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,6 @@ from aioproviders.cli.demo.serving import (
     DEFAULT_PORT,
     LeftFile,
     RunningService,
-    forget,
     is_free,
     leave_file,
     running_service,
@@ -52,20 +51,17 @@ async def _demonstrate(directory: Path, port: int, json: bool) -> int:
     left = leave_file(directory)
     # Apart from that of `--serve`, which may be running, and forgotten at the end.
     state = directory / "state-of-the-tour"
-    try:
-        async with running_service(state, port) as service:
-            processes = await service.processes()
-            tell.fact(
-                f"a small HTTP service, deployed: {service.url}, process {processes[0]}",
-                ok=len(processes) == 1,
-                url=service.url,
-            )
-            tell.fact(f"{left.path}: {left.told}", ok=True, file=left.path)
-            await Tour(service.registry, tell).run()
-            await Rollouts(service, tell).run()
-            processes = await service.processes()
-    finally:
-        forget(state)
+    async with running_service(state, port, forgotten=True) as service:
+        processes = await service.processes()
+        tell.fact(
+            f"a small HTTP service, deployed: {service.url}, process {processes[0]}",
+            ok=len(processes) == 1,
+            url=service.url,
+        )
+        tell.fact(f"{left.path}: {left.told}", ok=True, file=left.path)
+        await Tour(service.registry, tell).run()
+        await Rollouts(service, tell).run()
+        processes = await service.processes()
     tell.step("The end")
     left_over = [process for process in processes if _runs(process)]
     tell.fact(f"providers closed, {len(processes)} processes of the service ended", ok=not left_over)

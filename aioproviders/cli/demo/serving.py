@@ -8,7 +8,7 @@ import shutil
 import socket
 import sys
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,6 @@ __all__ = [
     "SHIPPED",
     "LeftFile",
     "RunningService",
-    "forget",
     "is_free",
     "leave_file",
     "running_service",
@@ -111,24 +110,29 @@ def _escaped(text: str) -> str:
 
 
 @asynccontextmanager
-async def running_service(state: Path, port: int = 0) -> AsyncIterator[RunningService]:
+async def running_service(
+    state: Path, port: int = 0, *, forgotten: bool = False
+) -> AsyncIterator[RunningService]:
     """Deploy the service on 127.0.0.1; it ends with the block, and with this process however that ends.
 
     Args:
         state: Where its history and logs are kept.
         port: Where it listens; 0 takes a free port.
+        forgotten: Whether history and logs are removed at the end.
 
     Raises:
         ProviderUnavailableError: It does not start, or runs already; the message says why.
     """
     taken = port or _free_port()
     variables = {**_places(state), "DEMO_PORT": str(taken), "DEMO_GREETING": "good day"}
-    with _environment(variables):
+    with ExitStack() as afterwards, _environment(variables):
         # The shipped file, since the user's may have been changed: what follows is what it says.
         async with ProviderRegistry.from_file(SHIPPED, start=False) as registry:
             provider: Any = registry.get("service", DeploymentProvider)
             if await is_supervised(provider):
                 raise ProviderUnavailableError(f"another demo runs the service of {state}")
+            if forgotten:
+                afterwards.callback(_forget, state)
             result = await provider.deploy(provider.config)
             if not result.success:
                 raise ProviderUnavailableError(f"the demo's service did not start: {result.message}")
@@ -150,7 +154,7 @@ def is_free(port: int) -> bool:
     return True
 
 
-def forget(state: Path) -> None:
+def _forget(state: Path) -> None:
     """Remove what a run has left of the service's history and logs."""
     with suppress(OSError):
         shutil.rmtree(state)
