@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import AsyncGenerator, Collection
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -20,6 +19,8 @@ __all__ = ["LOGS", "LogHub", "forget_logs", "read_logs"]
 
 LOGS = "logs"
 """The folder of the logs, in the deployment's."""
+_MOST_WAITING = 10_000
+"""Lines that wait for a follower."""
 _EVER = datetime.min.replace(tzinfo=UTC)
 
 
@@ -81,15 +82,18 @@ class LogHub:
         """Hand on the lines of one instance, until its output is closed."""
         async for line in output.follow():
             for follower in self._followers:
-                with suppress(anyio.BrokenResourceError):
+                with suppress(anyio.BrokenResourceError, anyio.WouldBlock):
                     follower.send_nowait(line)
 
     async def follow(
         self, directory: Path, instance: str | None, lines: int
     ) -> AsyncGenerator[LogLine, None]:
-        """Yield the last lines, see `read_logs`, and then those to come, until the hub is closed."""
-        # No bound: an instance must not wait for who looks on.
-        sending, receiving = anyio.create_memory_object_stream[LogLine](math.inf)
+        """Yield the last lines, see `read_logs`, and then those to come, until the hub is closed.
+
+        Whoever falls 10,000 lines behind misses the next ones.
+        """
+        # An instance must not wait for who looks on; and who has stopped reading must not fill the memory.
+        sending, receiving = anyio.create_memory_object_stream[LogLine](_MOST_WAITING)
         self._followers.add(sending)
         try:
             told: dict[str, datetime] = {}

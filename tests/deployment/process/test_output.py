@@ -2,6 +2,7 @@
 
 import anyio
 
+from aioproviders.deployment.process import logs
 from aioproviders.deployment.process.output import ReplicaOutput, log_path, read_tail
 
 
@@ -123,3 +124,18 @@ def test_a_long_line_with_an_end_is_cut(tmp_path):
     output.write("stdout", b"x" * 65_536 + b"\n" + b"y" * 100_000 + b"\n")
     output.close()
     assert [len(text) for text in texts(output.tail(10))] == [65_536, 65_536, 34_464]
+
+
+async def test_who_does_not_read_on_does_not_fill_the_memory(tmp_path, monkeypatch):
+    """So many lines wait for a follower, and no more."""
+    monkeypatch.setattr(logs, "_MOST_WAITING", 3)
+    hub, output = logs.LogHub(), ReplicaOutput(tmp_path / "logs", "shop-1-0", 10_000, 1)
+    async with anyio.create_task_group() as task_group:
+        task_group.start_soon(hub.take, output)
+        output.write("stdout", b"first\n")
+        stream = hub.follow(tmp_path, None, 1)
+        assert (await anext(stream)).text == "first"
+        output.write("stdout", b"a\nb\nc\nd\ne\n")
+        output.close()
+    hub.close()
+    assert texts([line async for line in stream]) == ["a", "b", "c"]
