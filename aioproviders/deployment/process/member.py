@@ -94,9 +94,10 @@ class Member:
     async def _run_once(self) -> None:
         try:
             launch, own = prepare(self.config, self.name, self.index, self.revision, self._sockets())
-        except ProviderError as error:
-            self.problem = error.message
-            self.note(f"could not be started: {error.message}")
+        except (ProviderError, OSError) as error:  # no descriptors left, for one
+            told = error.message if isinstance(error, ProviderError) else error.strerror or str(error)
+            self.problem = told
+            self.note(f"could not be started: {told}")
             return
         self.problem = None
         self._replica = replica = Replica(launch, own, self.output, self._guardian, self._look)

@@ -1,5 +1,6 @@
 """The process driver beside its rollouts: state on disk, environment, logs, who supervises."""
 
+import errno
 import json
 import os
 import signal
@@ -13,7 +14,7 @@ from owning import owned
 from process_deployments import alive, python, until, until_gone
 
 from aioproviders.deployment import DeploymentConfig, DeploymentStatus
-from aioproviders.deployment.process import ProcessDeploymentProvider
+from aioproviders.deployment.process import ProcessDeploymentProvider, member
 from aioproviders.errors import NotFoundError
 from aioproviders.factory import ProviderFactory
 
@@ -99,6 +100,19 @@ async def test_a_supervisor_whose_folder_is_gone(provider, configure, tmp_path, 
     folder.rmdir()
     result = await provider.deploy(configure(replicas=1))
     assert result.success, result
+
+
+async def test_no_descriptors_left(provider, configure, monkeypatch):
+    """A replica that can't even be prepared fails the rollout, not the supervisor."""
+
+    def exhausted(*_):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(member, "prepare", exhausted)
+        result = await provider.deploy(configure(replicas=1))
+    assert "Too many open files" in result.message
+    assert (await provider.deploy(configure(replicas=1))).success
 
 
 # What it writes.
