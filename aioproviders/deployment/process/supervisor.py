@@ -181,7 +181,7 @@ class Supervisor:
         if self._task_group is None:
             raise RuntimeError("the supervisor does not run")
         config = target.config
-        output = ReplicaOutput(config.directory / LOGS, name, config.log_max_bytes, config.log_backups)
+        output = ReplicaOutput(self._config.directory / LOGS, name, config.log_max_bytes, config.log_backups)
         self._task_group.start_soon(self._logs.take, output)
         return Member(
             name,

@@ -11,6 +11,7 @@ from process_deployments import until
 
 from aioproviders.deployment import DeploymentStatus
 from aioproviders.deployment.process import ProcessDeploymentProvider
+from aioproviders.deployment.process.remote import RemoteSupervisor
 from aioproviders.deployment.process.wire import CONTROL, control_address
 from aioproviders.errors import NotFoundError, ProviderError, ProviderUnavailableError
 
@@ -55,6 +56,13 @@ async def test_a_deploy_is_done_by_the_supervisor(provider, client, configure):
     assert result.success, result
     assert (result.status, result.metadata["version"]) == (DeploymentStatus.HEALTHY, "2.0.0")
     assert (await provider.get_status())["version"] == "2.0.0"
+
+
+async def test_logs_stay_where_the_supervisor_keeps_them(client, configure, tmp_path):
+    """Also where the folder has another name for whoever asks."""
+    config = configure("2.0.0", state_directory=tmp_path / "elsewhere")
+    assert (await RemoteSupervisor(client.config).deploy(config)).success
+    assert not (tmp_path / "elsewhere").exists()
 
 
 async def test_scale_and_rollback(provider, client, configure):
