@@ -42,11 +42,12 @@ class ProcessDeploymentConfig(DeploymentConfig):
             number of the first port.
         sockets: How the replicas share the ports. "inherit": the supervisor binds each once and hands it
             over in the way of sd_listen_fds(3), so that no connection is lost; "reuse_port": each replica
-            binds with ``SO_REUSEPORT``; "per_replica": each gets ports of its own, in the variables
-            ``PORT`` and ``PORT_<NAME>``, and `get_status` tells the ``endpoints``.
+            binds with ``SO_REUSEPORT``; "per_replica": each binds ports of its own, which are in the
+            variables ``PORT`` and ``PORT_<NAME>``, and `get_status` tells the ``endpoints``.
         host: The address to listen on.
         working_directory: Where the command runs; by default where the supervisor does.
-        state_directory: Where history and logs are kept, in a folder for each deployment.
+        state_directory: Where history and logs are kept, in a folder for each deployment, by namespace and
+            name; by default ``~/.local/state/aioproviders``, which all of a user's projects share.
         inherit_environment: Whether the replicas have the supervisor's variables: all, none (but ``PATH``,
             ``HOME``, ``LANG``, ``TMPDIR``), or those named.
         resources: Limits of each process: ``memory_mib``, ``open_files``.

@@ -87,7 +87,7 @@ class Replica:
         self._sockets = sockets
         self._guardian = guardian
         self._on_change = on_change
-        self._process: Process | None = None
+        self._killed = False
         self._told_ready = anyio.Event()
         self._stop_asked = anyio.Event()
 
@@ -99,9 +99,7 @@ class Replica:
     @property
     def endpoints(self) -> tuple[str, ...]:
         """Where it alone serves, ``host:port`` each; none where replicas share their ports."""
-        sockets = self._sockets
-        own = [name for name, item in sockets.handed if item in sockets.own and not name.endswith(".probe")]
-        return tuple("{}:{}".format(*sockets.addresses[name]) for name in own)
+        return self._sockets.endpoints
 
     def instance(self) -> Instance:
         """Return how it is, as data."""
@@ -152,14 +150,17 @@ class Replica:
 
     def kill(self) -> None:
         """End it at once, and all of its process group."""
+        self._killed = True
         self._stop_asked.set()
         if self.pid is not None and self.exit_code is None:
             _kill_group(self.pid)
 
     async def _accompany(self, process: Process, messages: Messages | None) -> None:
-        self._process, self.pid, self.started_at = process, process.pid, datetime.now(UTC)
+        self.pid, self.started_at = process.pid, datetime.now(UTC)
         try:
             self._on_change(self)
+            if self._killed:  # while it was being started
+                _kill_group(process.pid)
             async with anyio.create_task_group() as task_group:
                 task_group.start_soon(self._pump, process, task_group)
                 task_group.start_soon(self._end_when_asked, process)

@@ -30,6 +30,7 @@ class ReplicaSockets:
         env: The variables that tell it of them: ``PORT``, ``PORT_<NAME>``.
         addresses: Where it alone is reached, by port name: of its own ports, or of its probe socket.
         own: Those sockets that are its alone, and are closed with it.
+        endpoints: Where it serves, ``host:port`` each, if that is its alone.
     """
 
     handed: list[tuple[str, socket.socket]] = field(default_factory=list)
@@ -37,6 +38,7 @@ class ReplicaSockets:
     env: dict[str, str] = field(default_factory=dict)
     addresses: dict[str, Address] = field(default_factory=dict)
     own: list[socket.socket] = field(default_factory=list)
+    endpoints: tuple[str, ...] = ()
 
     def address_of(self, port: str | int | None) -> Address | None:
         """Return where a probe reaches this replica alone, by a port's name or number; None is the first.
@@ -50,10 +52,6 @@ class ReplicaSockets:
         """Close those that are this replica's alone."""
         for item in self.own:
             item.close()
-
-    def _add_own(self, name: str, listener: socket.socket) -> None:
-        self.handed.append((name, listener))
-        self.own.append(listener)
 
 
 class Sockets:
@@ -104,10 +102,12 @@ class Sockets:
             for port in self.ports:
                 number = port.port
                 if self.mode == "per_replica":
-                    listener = _bound(self.host, 0, self.mode)
-                    number = listener.getsockname()[1]
-                    sockets._add_own(port.name, listener)  # noqa: SLF001 - it is of this module
+                    kept = _bound(self.host, 0, self.mode)
+                    sockets.own.append(kept)
+                    number = kept.getsockname()[1]
                     sockets.addresses[port.name] = (self.host, number)
+                    host = f"[{self.host}]" if ":" in self.host else self.host
+                    sockets.endpoints += (f"{host}:{number}",)
                 elif self.mode == "inherit":
                     sockets.handed.append((port.name, self._shared[port.name]))
                 sockets.env[f"PORT_{port.name.upper().replace('-', '_')}"] = str(number)
@@ -115,7 +115,8 @@ class Sockets:
             for name in (_name_of(probe.port, self.ports) for probe in http_probes if probe is not None):
                 if name not in sockets.addresses:
                     listener = _bound(_LOOPBACK, 0, "inherit")
-                    sockets._add_own(f"{name}.probe", listener)  # noqa: SLF001 - likewise
+                    sockets.own.append(listener)
+                    sockets.handed.append((f"{name}.probe", listener))
                     sockets.addresses[name] = listener.getsockname()[:2]
         except BaseException:
             sockets.close()
@@ -141,10 +142,11 @@ def _bound(host: str, port: int, mode: Mode) -> socket.socket:
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if mode == "reuse_port":
-            # Only keeps the port: a socket that listened would get connections that nobody accepts.
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         listener.bind((host, port))
-        if mode != "reuse_port":
+        # One that the program binds itself is only kept from others: a socket that listened would get
+        # connections that nobody accepts, and nobody could listen beside it.
+        if mode == "inherit":
             listener.listen(_BACKLOG)
     except OSError as error:
         listener.close()

@@ -1,7 +1,7 @@
 """A service for tests: ``versioned.py VERSION``; what it does stands at the end of the version.
 
-Serves its version on the socket that is handed over (sd_listen_fds(3)), says when it is ready
-(sd_notify(3)), and on SIGTERM finishes what it has begun.
+Serves its version on the sockets that are handed over (sd_listen_fds(3)), or else on ``PORT``, says when
+it is ready (sd_notify(3)), and on SIGTERM finishes what it has begun.
 
     …-crash-loop     ends at once, with exit code 1
     …-slow           is ready after a second
@@ -61,6 +61,8 @@ def main() -> int:
     if version.endswith("-slow"):
         time.sleep(SLOW)
     listeners = [socket.socket(fileno=3 + index) for index in range(int(os.environ.get("LISTEN_FDS", "0")))]
+    if not listeners:
+        listeners = [socket.create_server(("127.0.0.1", int(os.environ["PORT"])))]
     threads = [threading.Thread(target=serve, args=(item, version, stopping)) for item in listeners]
     for thread in threads:
         thread.start()

@@ -5,6 +5,7 @@ import os
 import re
 
 import anyio
+import anyio.lowlevel
 import pytest
 from replicas import alive, descriptors, first_line, python, request, until_gone, versioned, workshop
 
@@ -162,6 +163,22 @@ async def test_kill_is_at_once(tmp_path, free_port):
             replica.kill()
             await shop.until(lambda: replica.phase == "ended")
     assert (replica.exit_code, replica.reason, replica.message) == (-9, "Killed", "killed by SIGKILL")
+
+
+async def test_kill_while_it_is_started(tmp_path, free_port):
+    """It doesn't get to drain either."""
+    async with workshop(tmp_path, free_port) as shop:
+        replica = shop.replica(("sh", "-c", "trap '' TERM; sleep 600"))
+        async with anyio.create_task_group() as task_group:
+            task_group.start_soon(replica.run)
+            with anyio.fail_after(10):
+                await anyio.lowlevel.checkpoint()
+                await anyio.lowlevel.checkpoint()
+                assert replica.pid is None
+                replica.kill()
+                await shop.until(lambda: replica.phase == "ended")
+        replica.output.close()
+    assert replica.reason != "StopTimeout"
 
 
 async def test_readiness_is_lost_and_regained(tmp_path, free_port):

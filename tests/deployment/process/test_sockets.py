@@ -75,10 +75,16 @@ def test_a_port_each(free_port):
     assert len(numbers) == 4
     assert one.env["PORT"] == one.env["PORT_HTTP"] == str(one.address_of("http")[1])
     assert one.env["PORT_ADMIN_API"] == str(one.address_of("admin-api")[1])
-    assert [name for name, _ in one.handed] == ["http", "admin-api"]
+    assert one.handed == []
+    assert one.endpoints == tuple("{}:{}".format(*address) for address in one.addresses.values())
+    # Its program binds it, and nobody answers before that.
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(one.address_of("http"))
+    with socket.create_server(one.address_of("http")), socket.create_connection(one.address_of("http")):
+        pass
     one.close()
     two.close()
-    assert all(item.fileno() < 0 for _, item in one.handed)
+    assert all(item.fileno() < 0 for item in one.own)
 
 
 def test_ipv6(free_port):
