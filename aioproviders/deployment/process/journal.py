@@ -216,8 +216,10 @@ class Journal:
                 self.past.apply(record)
             if self._lines > self._longest:
                 fewest = self.past.records()
-                await to_thread.run_sync(self._rewrite, _encoded(fewest))
-                self._lines, self._longest = len(fewest), max(_LONG, 2 * len(fewest))
+                # The records are on the disk; that it is longer than it need be fails nothing.
+                with suppress(OSError):
+                    await to_thread.run_sync(self._rewrite, _encoded(fewest))
+                    self._lines, self._longest = len(fewest), max(_LONG, 2 * len(fewest))
 
     def _write(self, content: bytes) -> None:
         with open(self._path, "a+b", opener=_private) as file:

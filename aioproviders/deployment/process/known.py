@@ -82,7 +82,10 @@ def state_of_past(config: ProcessDeploymentConfig, journal: Journal) -> Deployme
     if release is None:
         status, message = DeploymentStatus.NOT_FOUND, "nothing is deployed"
     else:
-        status, message = DeploymentStatus.UNKNOWN, "not running: deploy it, or go back to a release"
+        status, message = (
+            DeploymentStatus.UNKNOWN,
+            "not running: start it with 'aioproviders up', or deploy it from a program",
+        )
     return DeploymentState(
         name=config.name,
         namespace=config.namespace,

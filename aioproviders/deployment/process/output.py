@@ -154,9 +154,17 @@ def read_tail(directory: Path, instance: str, lines: int) -> list[LogLine]:
     path = log_path(directory, instance)
     found: list[LogLine] = []
     number = 0
-    while len(found) < lines and path.exists():
+    while len(found) < lines:
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError:
+            # There is none, or it is just being rotated.
+            if path.with_name(f"{path.name}.1").exists() and not number:
+                content = b""
+            else:
+                break
         # Not `splitlines`, and not as text: both take "\r", and more, for the end of a line.
-        records = path.read_bytes().decode(errors="replace").removesuffix("\n").split("\n")
+        records = content.decode(errors="replace").removesuffix("\n").split("\n")
         records = records if records != [""] else []
         missing = lines - len(found)
         found = [_parsed(instance, record) for record in records[-missing:]] + found

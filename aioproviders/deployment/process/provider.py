@@ -141,11 +141,14 @@ class ProcessDeploymentProvider(DeploymentProvider[ProcessDeploymentConfig]):
         running = await self._running()
         if running is None:
             for line in await read_logs(self.config.directory, instance, lines):
-                yield line
+                yield self._masked(line)
             return
         async with aclosing(running.logs(instance=instance, lines=lines, follow=follow)) as written:
             async for line in written:
-                yield line
+                yield self._masked(line)
+
+    def _masked(self, line: LogLine) -> LogLine:
+        return line.model_copy(update={"text": self._redactor.text(line.text)})
 
     async def _try_out(self, config: ProcessDeploymentConfig) -> DeploymentResult:
         began = time.monotonic()

@@ -37,7 +37,7 @@ from aioproviders.deployment.process.rollout import Rollout
 from aioproviders.deployment.process.templates import Template, changes_between, same_processes
 from aioproviders.deployment.releases import find_release
 from aioproviders.deployment.rollouts import Rollouts
-from aioproviders.errors import ConfigurationError, NotFoundError, ProviderStateError
+from aioproviders.errors import ConfigurationError, ConflictError, NotFoundError, ProviderStateError
 from aioproviders.logs import ProviderLogger
 
 __all__ = ["Supervisor"]
@@ -100,6 +100,10 @@ class Supervisor:
                 if await to_thread.run_sync(kill_group_of, pid, since):
                     logger.warning("supervisor.killed_leftover", pid=pid)
                 await journal.ended(pid)
+            for release in list(past.releases.values()):
+                # Who rolled it out has gone before the end of it.
+                if release.status is DeploymentStatus.PENDING:
+                    await journal.outcome(release.revision, DeploymentStatus.UNKNOWN)
         except BaseException:
             os.close(lock)
             raise
@@ -233,6 +237,8 @@ class Supervisor:
             current = before or self._known.last()
             if current is None:
                 raise NotFoundError("nothing is deployed that could be scaled")
+            if self._controller.paused:
+                raise ConflictError("the rollout was stopped half-way; deploy first, then scale", sent=False)
             target = current.scaled(replicas)
             if before is not None and before.replicas == replicas and self._controller.settled:
                 return self._result(began, f"{replicas} instances run already: unchanged")

@@ -63,7 +63,10 @@ class Lines:
 def config_to_wire(config: ProcessDeploymentConfig) -> dict[str, Any]:
     """Return all that was set in a config, values of secrets included."""
     fields = config.model_dump(mode="json", exclude_unset=True, exclude={"env"})
-    fields["state_directory"] = os.fspath(config.state_directory)
+    # What is relative here is not so there.
+    fields["state_directory"] = os.fspath(config.state_directory.absolute())
+    if config.working_directory is not None:
+        fields["working_directory"] = os.fspath(config.working_directory.absolute())
     fields["env"] = {
         name: {"secret": value.get_secret_value()} if isinstance(value, SecretStr) else value
         for name, value in config.env.items()

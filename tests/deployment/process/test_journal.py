@@ -1,5 +1,6 @@
 """The journal of the process driver, on disk."""
 
+import errno
 import json
 
 import pytest
@@ -111,3 +112,15 @@ async def test_what_can_be_gone_back_to_is_never_forgotten(journal):
         await journal.release(release(revision), replicas=3)
         await journal.forget(2, running=3)
     assert set(journal.past.releases) == {1, 3, 4, 5}
+
+
+async def test_what_is_written_counts_where_it_can_not_be_made_shorter(journal, tmp_path, monkeypatch):
+    """A disk that has no room for another file fails nothing that is on it."""
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(journal, "_longest", 0)
+    monkeypatch.setattr(journal, "_rewrite", full)
+    await journal.outcome(2, DeploymentStatus.FAILED)
+    assert (await reread(tmp_path)).past.releases[2].status is DeploymentStatus.FAILED

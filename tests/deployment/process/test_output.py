@@ -48,6 +48,15 @@ def test_files_are_rotated(tmp_path):
     assert texts(read_tail(tmp_path, "shop-1", 15)) == kept[-15:]
 
 
+def test_a_log_that_is_just_being_rotated(tmp_path):
+    """Between the two steps of that there is no current file; the lines before are read all the same."""
+    output = ReplicaOutput(tmp_path, "shop-1", 10_000, 1)
+    output.write("stdout", b"one\n")
+    output.close()
+    log_path(tmp_path, "shop-1").rename(tmp_path / "shop-1.log.1")
+    assert texts(read_tail(tmp_path, "shop-1", 10)) == ["one"]
+
+
 def test_no_backups(tmp_path):
     """Then what is rotated is gone."""
     output = ReplicaOutput(tmp_path, "shop-1", 200, 0)

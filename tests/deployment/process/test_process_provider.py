@@ -15,6 +15,8 @@ from process_deployments import alive, python, until, until_gone
 
 from aioproviders.deployment import DeploymentConfig, DeploymentStatus
 from aioproviders.deployment.process import ProcessDeploymentProvider, member
+from aioproviders.deployment.process.journal import Journal, new_release
+from aioproviders.deployment.process.templates import Template
 from aioproviders.errors import NotFoundError
 from aioproviders.factory import ProviderFactory
 
@@ -139,6 +141,16 @@ async def test_logs_are_kept_as_long_as_the_history(provider, configure):
     await until(two)
 
 
+async def test_secrets_are_masked_where_logs_are_shown(provider, configure):
+    """While it runs, followed too, and by another provider of the same config afterwards."""
+    config = configure(replicas=1, env={"TOKEN": {"secret": SECRET}})
+    (await provider.deploy(config)).raise_for_error()
+    assert await written(provider) == ["starting 1.0.0, token **********"]
+    async for line in provider.logs(follow=True):
+        assert line.text == "starting 1.0.0, token **********"
+        break
+
+
 async def test_logs_of_what_never_was(provider, configure):
     """An unknown instance is refused, with those there are."""
     await provider.deploy(configure(replicas=1))
@@ -259,6 +271,19 @@ async def test_the_same_after_a_restart_is_the_same_release(configure):
         result = await provider.deploy(configure())
         assert (result.status, result.metadata["revision"]) == (DeploymentStatus.HEALTHY, 1)
         assert "unchanged" not in result.message
+
+
+async def test_what_a_crash_has_cut_short_is_not_pending_for_ever(configure):
+    """The history says that nobody knows what would have become of it."""
+    config = configure("2.0.0")
+    config.directory.mkdir(parents=True)
+    await Journal(config.directory).release(
+        new_release(1, "1.9.0", Template.of(configure("1.9.0")), None), replicas=2
+    )
+    async with owned(ProcessDeploymentProvider(config)) as provider:
+        (await provider.deploy(config)).raise_for_error()
+        found = {release.version: release.status for release in await provider.history()}
+    assert found == {"1.9.0": DeploymentStatus.UNKNOWN, "2.0.0": DeploymentStatus.HEALTHY}
 
 
 async def test_scaling_after_a_restart_starts_it(configure):

@@ -12,7 +12,7 @@ from process_deployments import until
 from aioproviders.deployment import DeploymentStatus
 from aioproviders.deployment.process import ProcessDeploymentProvider
 from aioproviders.deployment.process.remote import RemoteSupervisor
-from aioproviders.deployment.process.wire import CONTROL, control_address
+from aioproviders.deployment.process.wire import CONTROL, config_to_wire, control_address
 from aioproviders.errors import NotFoundError, ProviderError, ProviderUnavailableError
 
 SECRET = "geheim-7f3a9c"
@@ -28,6 +28,10 @@ async def client(provider, configure):
 
 def environment_of(pid):
     return Path(f"/proc/{pid}/environ").read_bytes()
+
+
+def directory_of(pid):
+    return Path(f"/proc/{pid}/cwd").resolve()
 
 
 async def connected(provider):
@@ -99,6 +103,26 @@ async def test_secrets_get_through(provider, client, configure):
     state = await provider.get_status()
     environ = environment_of(state["instances"][0].pid)
     assert f"TOKEN={SECRET}".encode() in environ
+
+
+async def test_secrets_of_others_are_masked_here(provider, client, configure):
+    """What a client has deployed is masked in the supervisor's logs as well."""
+    (await client.deploy(configure("2.0.0", env={"TOKEN": {"secret": SECRET}}))).raise_for_error()
+    lines = [line.text async for line in provider.logs()]
+    assert "starting 2.0.0, token **********" in lines
+    assert not [line for line in lines if SECRET in line]
+
+
+async def test_a_relative_folder_is_the_clients(provider, client, configure, tmp_path, monkeypatch):
+    """Where the client is, not where the supervisor is."""
+    folder = tmp_path / "there"
+    folder.mkdir()
+    monkeypatch.chdir(tmp_path)
+    wire = config_to_wire(configure("2.0.0", working_directory="there"))
+    assert wire["working_directory"] == str(folder)
+    (await client.deploy(configure("2.0.0", working_directory="there"))).raise_for_error()
+    pid = (await provider.get_status())["instances"][0].pid
+    assert directory_of(pid) == folder
 
 
 async def test_logs_and_events(client, configure):

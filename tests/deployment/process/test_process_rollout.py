@@ -370,6 +370,17 @@ async def test_a_cancelled_task_undoes_it_too(provider, configure):
     assert (state["status"], state["version"]) == (DeploymentStatus.HEALTHY, "1.0.0")
 
 
+async def test_what_is_paused_is_not_scaled(provider, configure):
+    """That would go on with it, which is for the next deploy to say."""
+    (await provider.deploy(configure())).raise_for_error()
+    paused = configure("2.0.0-never-ready", on_cancel="pause")
+    await cancelled_at(provider, paused, DeploymentStatus.PROGRESSING)
+    result = await provider.scale(3)
+    assert result.error_detail.code == "conflict"
+    assert "deploy first" in result.message
+    assert (await provider.get_status())["status"] is DeploymentStatus.PAUSED
+
+
 async def test_a_cancelled_deploy_after_a_pause_goes_back_to_what_was_well(provider, configure):
     """Not to what was stopped half-way."""
     await provider.deploy(configure())
