@@ -85,6 +85,7 @@ class Double(DeploymentProvider[DoubleConfig]):
                 "started", DeploymentStatus.PROGRESSING, f"rolling out {config.version}", replicas=replicas
             )
             if config.version.endswith(("-slow", "-slower")):
+                await anyio.Path("under-way").touch()
                 try:
                     await anyio.sleep_forever()
                 finally:

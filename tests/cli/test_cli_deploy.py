@@ -3,6 +3,7 @@
 import json
 import re
 import signal
+import time
 
 import pytest
 from cli_processes import PATIENCE, Terminal
@@ -88,6 +89,7 @@ def test_what_was_secret_stays_so(drivers, run):
         (["deploy", "web", "--set", "image.tag=1"], "--set: image.tag: is no known setting"),
         (["deploy", "web", "--set", "name=other"], "--set: name: is the file's"),
         (["deploy", "web", "--set", "replicas"], "--set: should be 'key=value'"),
+        (["deploy", "web", "--set", 'env.OTHER={"secrt": "x"}'], 'should be a string, or { secret = "..." }'),
         (["deploy", "web", "--set", "=3"], "--set: should be 'key=value'"),
         (["deploy", "web", "--set", "a..b=3"], "--set: should be 'key=value'"),
         (["deploy", "web", "--set", "readiness_probe.port=https"], "which 'ports' does not have"),
@@ -231,6 +233,18 @@ def test_a_signal_does_what_the_config_says(  # noqa: PLR0917 - two axes
     assert process.returncode == code
     assert out == "going back\n"
     assert re.match(f"{word}: {told}.*\nweb: not_found: never deployed\n$", err), err
+
+
+def test_an_interrupted_document(run_program, tmp_path):
+    """With --json there is something to read when it was interrupted, too."""
+    process = run_program("deploy", "web", "--version", "2-slow", "--json")
+    while not (tmp_path / "under-way").exists():
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(timeout=PATIENCE)
+
+    assert json.loads(out) == {"error": "interrupted", "exit_code": 130}
 
 
 def test_a_second_signal_does_not_hurry_a_rollback(run_program):

@@ -69,6 +69,8 @@ async def _change(  # noqa: PLR0913, PLR0917 - likewise
         )
         if result is None:
             await _tell_what_is(target)
+            if json:
+                print_document({"error": signals.word, "exit_code": signals.code}, compact=True)
             return signals.code
     return report_result(target, result, json=json)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -120,7 +121,9 @@ def _meant(path: KeyPath, text: str) -> _Assignment:
     except (ValueError, RecursionError):
         return _Assignment(path, text)
     if isinstance(decoded, (dict, list)):
-        return _Assignment(path, decoded, (text,))
+        # A secret that is misspelt should be refused, not become a variable in clear.
+        meant_secret = isinstance(decoded, dict) and difflib.get_close_matches("secret", decoded)
+        return _Assignment(path, decoded, () if meant_secret else (text,))
     return _Assignment(path, text, (decoded,))
 
 
