@@ -755,6 +755,7 @@ class ZooConfig(ProviderConfig):
     some_bytes: bytes = b""
     an_enum: Color = Color.RED
     a_literal: Literal["json", "text"] = "json"
+    a_strategy: Literal["rolling_update", "recreate"] = "recreate"
     a_url: HttpUrl = HttpUrl("http://x")
     any_url: AnyUrl = AnyUrl("x://x")
     a_json: Json[list[int]] = Field(default="[]")
@@ -841,6 +842,7 @@ ZOO = [
     ("an_enum", CANARY, "should be 'red' or 'blue'"),
     ("a_literal", CANARY, "should be 'json' or 'text'"),
     ("a_literal", [CANARY], "should be 'json' or 'text'"),
+    ("a_strategy", "rolling", "should be 'rolling_update' or 'recreate'"),
     ("a_url", CANARY, "should be a URL, such as https://api.example.com"),
     ("a_url", f"ftp://user:{CANARY}@host", "URL scheme should be 'http' or 'https'"),
     ("a_url", f"http://user:{CANARY}@host:99999999", "should be a URL, such as https://api.example.com"),

@@ -108,6 +108,9 @@ class Explainer:
         narrow = [*self.inserted, *_scalars(here, numbers=False)]
         if kind == "union_tag_invalid" and _TAGS in message:
             return _one_line(_masked(f"should be of one of the kinds {message.rpartition(_TAGS)[2]}", narrow))
+        if kind in ("literal_error", "enum"):
+            # What would be right may well have in it what was said: 'rolling' is a part of 'rolling_update'.
+            narrow = [text for text in narrow if f"{text}_" not in message]
         if _FROM_SCHEMA.fullmatch(kind):
             return _one_line(_masked(_COUNTED.sub("", _SUBJECT.sub("", message)), narrow))
         said = _RAISED.sub("", message)

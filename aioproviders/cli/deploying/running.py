@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime
 from functools import partial
@@ -195,7 +195,8 @@ class _Running:
         if not self._is_news(event):
             return
         text = event_line(event, self._target.redactor)
-        self._output.tell(self._target.name, text, event=event.model_dump(mode="json"))
+        facts = self._target.redactor.value(event.model_dump(mode="json"))
+        self._output.tell(self._target.name, text, event=facts)
 
     async def _tell_where(self) -> None:
         state = await self._provider.get_status()
@@ -226,5 +227,5 @@ class _Running:
             told = f"{now.name} is ready again"
         else:
             return
-        facts: Mapping[str, Any] = now.model_dump(mode="json")
+        facts = self._target.redactor.value(now.model_dump(mode="json"))
         self._output.tell(self._target.name, self._target.redactor.text(told), instance=facts)

@@ -61,7 +61,7 @@ def main() -> int:
     if version.endswith("-slow"):
         time.sleep(SLOW)
     listeners = [socket.socket(fileno=3 + index) for index in range(int(os.environ.get("LISTEN_FDS", "0")))]
-    if not listeners:
+    if not listeners and "PORT" in os.environ:
         listeners = [socket.create_server(("127.0.0.1", int(os.environ["PORT"])))]
     threads = [threading.Thread(target=serve, args=(item, version, stopping)) for item in listeners]
     for thread in threads:
