@@ -61,6 +61,7 @@ class ReplicaOutput:
         for line in lines:
             for begin in range(0, max(len(line), 1), _LONGEST_LINE):
                 self._keep(stream, line[begin : begin + _LONGEST_LINE])
+        self._sync()
 
     def flush(self) -> None:
         """Take unfinished lines as they are: the process has ended."""
@@ -68,6 +69,7 @@ class ReplicaOutput:
             if rest:
                 self._keep(stream, rest)
                 self._partial[stream] = b""
+        self._sync()
 
     def tail(self, lines: int) -> list[LogLine]:
         """Return the last lines, at most a thousand."""
@@ -95,7 +97,8 @@ class ReplicaOutput:
         """Close the file; whoever follows is done."""
         self.flush()
         if self._file is not None:
-            self._file.close()
+            with suppress(OSError):
+                self._file.close()
             self._file = None
         for follower in self._followers:
             follower.close()
@@ -116,6 +119,12 @@ class ReplicaOutput:
             with suppress(anyio.BrokenResourceError):
                 follower.send_nowait(line)
 
+    def _sync(self) -> None:
+        """Hand all lines of one piece to the system at once."""
+        if self._file is not None:
+            with suppress(OSError):
+                self._file.flush()
+
     def _append(self, line: LogLine) -> None:
         assert line.at is not None  # noqa: S101 - `_keep` sets it
         record = f"{line.at.isoformat()} {line.stream} {line.text}\n".encode()
@@ -130,7 +139,7 @@ class ReplicaOutput:
     def _open(self) -> None:
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        self._file = os.fdopen(descriptor, "ab", buffering=0)
+        self._file = os.fdopen(descriptor, "ab")
         self._size = os.fstat(descriptor).st_size
 
     def _rotate(self) -> None:
