@@ -5,7 +5,7 @@ Source of the handing over: Kubernetes documentation, "Server-Side Apply", "Tran
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -66,7 +66,12 @@ class Applied:
 
 
 async def apply_plan(
-    api: Api, plan: Plan, *, force: bool = False, leftovers: Collection[Ref] = ()
+    api: Api,
+    plan: Plan,
+    *,
+    force: bool = False,
+    leftovers: Collection[Ref] = (),
+    first: Callable[[Object | None], Awaitable[None]] | None = None,
 ) -> Applied:
     """Apply all objects of a plan in order.
 
@@ -78,6 +83,8 @@ async def apply_plan(
         plan: The plan.
         force: Whether to take over fields of other managers.
         leftovers: What will be deleted thereafter, see `prune`.
+        first: What to do with the workload as it was, when the namespace is there and nothing else of the
+            plan yet; where it fails, nothing more is applied.
 
     Raises:
         FieldConflictError: Fields belong to other managers. What came before in the order is applied.
@@ -86,6 +93,9 @@ async def apply_plan(
     before, autoscaler, ending = await look(api, plan, leftovers)
     workload: Object = {}
     for obj in plan.objects:
+        if first is not None and obj["kind"] != "Namespace":
+            await first(before)
+            first = None
         if Ref.of(obj) == plan.workload and ending is not None:
             workload = await apply_object(api, obj, force=force, taking=TAKEN_BACK)
             with suppress(AuthenticationError, ConflictError):  # pruning will tell; or somebody made it anew

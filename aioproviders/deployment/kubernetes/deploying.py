@@ -70,6 +70,8 @@ class Deploying:
         self._started = monotonic()
         self._begun = False
         self._earlier: Sequence[StoredRelease] = ()
+        self._before: Object | None = None
+        self._stored: StoredRelease | None = None
         self._applied: Applied | None = None
 
     async def run(self) -> DeploymentResult:
@@ -109,19 +111,20 @@ class Deploying:
         earlier = self._earlier = await list_releases(hands.api, plan.workload)
         self._begun = True
         gone = await find_leftovers(hands.api, plan, earlier) if hands.config.prune else ()
-        applied = self._applied = await apply_plan(hands.api, plan, force=hands.config.force, leftovers=gone)
+        applied = self._applied = await apply_plan(
+            hands.api, plan, force=hands.config.force, leftovers=gone, first=self._store
+        )
         if (manager := paused_by(applied.workload)) is not None:
             raise ConflictError(
                 f"{plan.workload} was paused by {manager or 'its own manifest'}: what was applied is "
                 "rolled out when 'kubectl rollout resume' goes on"
             )
         workload, scene = applied.workload, None
-        stored = await write_release(hands.api, plan, earlier)
         if applied.changed or rollout_verdict(workload, workload["metadata"]["generation"]).outcome != "done":
             scene = await roll_out(hands, workload, hands.config.rollout_timeout_ms)
             workload = scene.workload
         self._begun = False  # it is done: what is left to do is no reason to undo it
-        await self._tidy(scene, stored, earlier)
+        await self._tidy(scene, earlier)
         return await self._succeeded(workload, scene, changed=applied.changed)
 
     async def _succeeded(self, workload: Object, scene: Scene | None, *, changed: bool) -> DeploymentResult:
@@ -140,11 +143,14 @@ class Deploying:
         hands.rollouts.tell("finished", status, message, replicas=counts)
         return result_of(workload, status, message, metadata)
 
-    async def _tidy(
-        self, scene: Scene | None, stored: StoredRelease, earlier: Sequence[StoredRelease]
-    ) -> None:
+    async def _store(self, before: Object | None) -> None:
+        self._before = before
+        self._stored = await write_release(self._hands.api, self._plan, self._earlier)
+
+    async def _tidy(self, scene: Scene | None, earlier: Sequence[StoredRelease]) -> None:
         """Note that the release is well, and delete what is left over of others; failing is no failure."""
-        hands, plan = self._hands, self._plan
+        hands, plan, stored = self._hands, self._plan, self._stored
+        assert stored is not None  # noqa: S101 - nothing is applied before it
         try:
             if not stored.healthy:
                 await mark_healthy(hands.api, plan.workload, plan.release)
@@ -188,10 +194,10 @@ class Deploying:
         return result_of(workload, status, message, metadata, _reworded(failure.error, message))
 
     async def _go_back(self) -> _Undone:
-        before = self._applied.before if self._applied else None
-        if self._applied is not None and before is None:
+        before = self._before
+        if before is None or self._stored is None:
             return _Undone()
-        if self._applied is None and self._earlier and self._earlier[0].release == self._plan.release:
+        if self._applied is None and annotations_of(before).get(RELEASE) == self._plan.release:
             return _Undone()  # cut off while applying what was there already
         limit = self._hands.config.rollback_timeout_ms / 1000
         try:
@@ -208,8 +214,8 @@ class Deploying:
     async def _undo_half(self) -> _Undone:
         """Undo an apply that failed behind the workload, as at an autoscaler that the server refuses."""
         hands, plan = self._hands, self._plan
-        applying = self._begun and self._applied is None
-        if not applying or not self._earlier or not hands.config.rollback_on_failure:
+        applying = self._stored is not None and self._applied is None
+        if not applying or self._before is None or not hands.config.rollback_on_failure:
             return _Undone()
         try:
             with anyio.fail_after(hands.config.rollback_timeout_ms / 1000):

@@ -117,13 +117,13 @@ async def read_release(api: Api, workload: Ref, release: str) -> Plan:
 
 
 async def write_release(api: Api, plan: Plan, earlier: Sequence[StoredRelease] = ()) -> StoredRelease:
-    """Store a release, after it was applied and before it is waited for.
+    """Store a release, before it is applied: what can't be stored could not be gone back to.
 
     One that was deployed before is then the latest, and as healthy as it was.
 
     Args:
         api: The API server.
-        plan: What was applied.
+        plan: What will be applied.
         earlier: Of `list_releases`, where that is known: the latest one again then costs no request.
     """
     if earlier and earlier[0].release == plan.release and earlier[0].change_cause == plan.change_cause:

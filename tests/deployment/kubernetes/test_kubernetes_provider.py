@@ -216,6 +216,19 @@ async def test_a_quota_that_is_used_up(kube, namespace, deployed, config):
     assert "quota" in result.diagnosis.suggestion
 
 
+async def test_a_release_that_cannot_be_stored(kube, namespace, deployed, deployment, config):
+    """It could not be gone back to, so nothing of it is applied."""
+    core, before = client.CoreV1Api(kube), await deployment.read()
+    await core.create_namespaced_resource_quota(
+        namespace, {"metadata": {"name": "few"}, "spec": {"hard": {"count/secrets": "1"}}}
+    )
+    error = error_of(await deployed.deploy(config("2.0.0", settings={"MODE": "new"})))
+    assert "secrets" in error.message
+    assert (await deployment.read())["metadata"]["generation"] == before["metadata"]["generation"]
+    maps = await core.list_namespaced_config_map(namespace, label_selector="app.kubernetes.io/name=shop")
+    assert maps.items == []
+
+
 async def test_an_init_container_that_crashes(provider, config, tmp_path):
     """It dooms its pod as any container does."""
     obj = workload("Deployment", "shop:1")
