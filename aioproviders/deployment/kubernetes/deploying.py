@@ -201,8 +201,7 @@ class Deploying:
             return _Undone()  # cut off while applying what was there already
         limit = self._hands.config.rollback_timeout_ms / 1000
         try:
-            with anyio.fail_after(limit):
-                back = await go_back(self._hands, self._plan.workload, self._plan.release, before)
+            back = await go_back(self._hands, self._plan.workload, self._plan.release, before)
         except RolloutError as failure:
             return _Undone(error=failure.error.message)
         except ProviderError as error:

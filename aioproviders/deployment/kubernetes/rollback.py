@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from time import monotonic
 
+import anyio
+
 from aioproviders.deployment.kubernetes.api import Api
 from aioproviders.deployment.kubernetes.apply import apply_plan
 from aioproviders.deployment.kubernetes.history import history_of
@@ -18,6 +20,7 @@ from aioproviders.deployment.kubernetes.intent import (
 )
 from aioproviders.deployment.kubernetes.objects import RELEASE, VERSION, Object, Ref, annotations_of
 from aioproviders.deployment.kubernetes.plan import Plan
+from aioproviders.deployment.kubernetes.prune import find_leftovers, prune
 from aioproviders.deployment.kubernetes.rolling import (
     Hands,
     RolloutError,
@@ -38,7 +41,7 @@ from aioproviders.deployment.kubernetes.workloads import (
 )
 from aioproviders.deployment.models import DeploymentResult, DeploymentStatus
 from aioproviders.deployment.releases import find_release
-from aioproviders.errors import ConflictError, NotFoundError
+from aioproviders.errors import ConflictError, NotFoundError, ProviderError
 
 __all__ = ["go_back", "keep_replicas", "roll_back"]
 
@@ -71,8 +74,9 @@ async def roll_back(hands: Hands, ref: Ref, wanted: str) -> DeploymentResult:
         return result_of(workload, status, f"{release.version} runs already: unchanged", metadata)
     hands.rollouts.tell("started", DeploymentStatus.PROGRESSING, f"rolling back to {release.version}")
     hands.logger.info("rollout.started", version=release.version, revision=release.revision, rollback=True)
+    plan: Plan | None = None
     if not same:  # else it is waited for
-        workload = await _restore(hands, hands.api, workload, stored or revision, earlier)
+        workload, plan = await _restore(hands, hands.api, workload, stored or revision, earlier)
     try:
         scene = await roll_out(hands, workload, hands.config.rollout_timeout_ms)
     except RolloutError as failure:
@@ -86,6 +90,7 @@ async def roll_back(hands: Hands, ref: Ref, wanted: str) -> DeploymentResult:
         return result_of(ref, DeploymentStatus.FAILED, message, metadata, failure.error)
     if stored is not None and not stored.healthy:
         await mark_healthy(hands.api, ref, stored.release)
+    await _clear_up(hands, hands.api, plan, earlier)
     metadata = await describe_workload(hands, scene.workload, scene, started)
     counts, status = counts_of(scene.workload), _well(scene.workload)
     message = f"rolled back to {release.version}"
@@ -97,7 +102,7 @@ async def roll_back(hands: Hands, ref: Ref, wanted: str) -> DeploymentResult:
 async def go_back(hands: Hands, ref: Ref, failed: str, before: Object | None) -> tuple[Scene, str] | None:
     """Undo a rollout: restore the last release that was healthy, and wait until it is.
 
-    To be called where nothing cancels it; bounded by ``rollback_timeout_ms``.
+    To be called where nothing cancels it; bounded by ``rollback_timeout_ms``, and so is clearing up after it.
 
     Args:
         hands: What to work with.
@@ -111,9 +116,29 @@ async def go_back(hands: Hands, ref: Ref, failed: str, before: Object | None) ->
     Raises:
         RolloutError: The release that was restored isn't well either.
         ProviderError: It could not be restored.
+        TimeoutError: The time was up before it was well.
     """
-    api = hands.patient
-    earlier = await list_releases(api, ref)
+    api, limit = hands.patient, hands.config.rollback_timeout_ms / 1000
+    with anyio.fail_after(limit):
+        earlier = await list_releases(api, ref)
+        target = await _last_healthy(api, earlier, failed, before)
+        if target is None:
+            return None
+        now = await api.get(ref)
+        number = before["spec"].get("replicas") if before else None
+        if number is not None:
+            now = {**now, "spec": {**now["spec"], "replicas": number}}
+        workload, plan = await _restore(hands, api, now, target, earlier)
+        scene = await roll_out(hands, workload, hands.config.rollback_timeout_ms, api=api)
+    with anyio.move_on_after(limit):
+        await _clear_up(hands, api, plan, earlier)
+    version = target.version if isinstance(target, StoredRelease) else _version(target)
+    return scene, version
+
+
+async def _last_healthy(
+    api: Api, earlier: Sequence[StoredRelease], failed: str, before: Object | None
+) -> StoredRelease | Revision | None:
     own = annotations_of(before).get(RELEASE) if before else None
     # A rollout whose caller went away may have ended well with nobody there to note it.
     was_well = before is not None and _is_done(before)
@@ -126,17 +151,7 @@ async def go_back(hands: Hands, ref: Ref, failed: str, before: Object | None) ->
     target = next((release for release in healthy if release.release == own), None)
     if target is None and before is not None and was_well and own is None:
         target = await _foreign(api, before)
-    target = target or next(iter(healthy), None)
-    if target is None:
-        return None
-    now = await api.get(ref)
-    number = before["spec"].get("replicas") if before else None
-    if number is not None:
-        now = {**now, "spec": {**now["spec"], "replicas": number}}
-    workload = await _restore(hands, api, now, target, earlier)
-    scene = await roll_out(hands, workload, hands.config.rollback_timeout_ms, api=api)
-    version = target.version if isinstance(target, StoredRelease) else _version(target)
-    return scene, version
+    return target or next(iter(healthy), None)
 
 
 def keep_replicas(plan: Plan, workload: Object) -> Plan:
@@ -157,17 +172,30 @@ async def _restore(
     workload: Object,
     target: StoredRelease | Revision,
     earlier: Sequence[StoredRelease],
-) -> Object:
-    ref = Ref.of(workload)
+) -> tuple[Object, Plan | None]:
+    """Apply the release; returns the workload, and the plan where one is stored."""
+    ref, config = Ref.of(workload), hands.config
     if isinstance(target, StoredRelease):
         plan = await read_release(api, ref, target.release)
-        applied = await apply_plan(api, keep_replicas(plan, workload), force=hands.config.force)
+        gone = await find_leftovers(api, plan, earlier) if config.prune else ()
+        applied = await apply_plan(api, keep_replicas(plan, workload), force=config.force, leftovers=gone)
         await write_release(api, plan, earlier)
-        return applied.workload
+        return applied.workload, plan
     # Made by somebody else before us: there is no intent, just the pods' template.
     notes = {RELEASE: None, VERSION: target.annotations.get(VERSION)}
     template = merge_patch(unhashed(workload["spec"]["template"]), target.template)
-    return await api.patch(ref, {"metadata": {"annotations": notes}, "spec": {"template": template}})
+    changes: Object = {"metadata": {"annotations": notes}, "spec": {"template": template}}
+    return await api.patch(ref, changes), None
+
+
+async def _clear_up(hands: Hands, api: Api, plan: Plan | None, earlier: Sequence[StoredRelease]) -> None:
+    """Delete what the release left behind has and the restored one has not; failing is no failure."""
+    if plan is None or not hands.config.prune:
+        return
+    try:
+        await prune(api, plan, earlier)
+    except ProviderError as error:
+        hands.logger.warning("rollout.not_tidied", version=plan.version, error=error.message)
 
 
 async def _foreign(api: Api, before: Object) -> Revision | None:

@@ -60,6 +60,63 @@ async def test_a_failed_deploy_restores_the_number_of_before(provider, config):
     assert result.metadata["replicas"].available == 3
 
 
+@pytest.fixture
+async def names(kube, namespace):
+    """Return a function: the names of the Services and autoscalers that are there."""
+    apis = client.CoreV1Api(kube), client.AutoscalingV2Api(kube)
+
+    async def read():
+        services = await apis[0].list_namespaced_service(namespace)
+        scalers = await apis[1].list_namespaced_horizontal_pod_autoscaler(namespace)
+        found = {"Service": services, "HorizontalPodAutoscaler": scalers}
+        return [f"{kind}/{item.metadata.name}" for kind, listed in found.items() for item in listed.items]
+
+    return read
+
+
+MORE = {
+    "ports": [{"port": 80}],
+    "service": {},
+    "autoscaling": {"min_replicas": 3, "max_replicas": 4},
+}
+"""A Service and an autoscaler beside the workload."""
+
+
+async def test_what_only_the_release_left_behind_has_goes(provider, config, deployment, names):
+    """Its Service and autoscaler are deleted, and the number of replicas can be set again."""
+    (await provider.deploy(config("1.0.0"))).raise_for_error()
+    (await provider.deploy(config("2.0.0", **MORE))).raise_for_error()
+    with anyio.fail_after(30):
+        while (await deployment.read())["spec"]["replicas"] != 3:  # noqa: ASYNC110 - nothing wakes us
+            await anyio.sleep(0.05)
+    assert await names() == ["Service/shop", "HorizontalPodAutoscaler/shop"]
+    result = await provider.rollback("1.0.0")
+    assert result.success, result
+    assert result.metadata["replicas"].available == 3
+    assert await names() == []
+    (await provider.scale(1)).raise_for_error()
+    (await provider.deploy(config("1.0.0"))).raise_for_error()
+
+
+async def test_what_only_a_failed_release_has_goes(provider, config, names):
+    """A deploy that is undone leaves nothing of its own."""
+    (await provider.deploy(config("1.0.0"))).raise_for_error()
+    result = await provider.deploy(config("2.0.0-crash-loop", **MORE))
+    assert result.status == DeploymentStatus.ROLLED_BACK, result
+    assert await names() == []
+    assert result.metadata["replicas"].available == 2
+
+
+async def test_nothing_goes_where_pruning_is_off(kubeconfig, namespace, config, names):
+    """A rollback leaves what it does not know, as a deploy does."""
+    async with provider_of(kubeconfig, namespace, prune=False) as provider:
+        (await provider.deploy(config("1.0.0", prune=False))).raise_for_error()
+        more = config("2.0.0", prune=False, ports=MORE["ports"], service={})
+        (await provider.deploy(more)).raise_for_error()
+        (await provider.rollback("1.0.0")).raise_for_error()
+    assert await names() == ["Service/shop"]
+
+
 async def test_a_rollback_that_fails(provider, config):
     """It fails with its diagnosis, and is not undone in turn."""
     await provider.deploy(config("1.0.0-crash-loop"))
