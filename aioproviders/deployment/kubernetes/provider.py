@@ -49,6 +49,8 @@ from aioproviders.redaction import Redactor, secrets_in
 
 __all__ = ["KubernetesDeploymentProvider"]
 
+_CLUSTER = ("cluster_name", "context", "kubeconfig_path")
+"""What says which cluster it is: a provider is connected to one."""
 _FIRST_WAIT, _LONGEST_WAIT = 0.1, 2.0
 
 
@@ -226,6 +228,13 @@ class KubernetesDeploymentProvider(DeploymentProvider[KubernetesDeploymentConfig
 
     def _completed(self, config: DeploymentConfig) -> KubernetesDeploymentConfig:
         if isinstance(config, KubernetesDeploymentConfig):
+            for field in _CLUSTER:
+                given, own = getattr(config, field), getattr(self.config, field)
+                if given and given != own:
+                    raise ConfigurationError(
+                        f"{config.name}: {field} is {str(given)!r}, and this provider's "
+                        f"{repr(str(own)) if own else 'is not set'}: deploy by a provider of that cluster"
+                    )
             return config
         own = self.config.model_fields_set - DeploymentConfig.model_fields.keys()
         given = config.model_fields_set & KubernetesDeploymentConfig.model_fields.keys()

@@ -20,7 +20,13 @@ from pydantic import SecretStr
 
 from aioproviders.deployment import DeploymentStatus
 from aioproviders.deployment.kubernetes import scene
-from aioproviders.errors import ConflictError, NotFoundError, ProviderError, UnsupportedCapabilityError
+from aioproviders.errors import (
+    ConfigurationError,
+    ConflictError,
+    NotFoundError,
+    ProviderError,
+    UnsupportedCapabilityError,
+)
 
 
 @pytest.fixture
@@ -114,14 +120,26 @@ async def test_a_watch_that_is_cut_again_and_again(control_plane, kubeconfig, na
     async with CuttingProxy(server.hostname, server.port).running() as proxy:
         path = through(kubeconfig, proxy.address, tmp_path)
         async with provider_of(path, namespace, retry_attempts=5) as provider:
-            (await provider.deploy(config())).raise_for_error()
-            async with rolling_out(provider, config("2.0.0-slow")) as rolling:
+            (await provider.deploy(config(kubeconfig_path=path))).raise_for_error()
+            async with rolling_out(provider, config("2.0.0-slow", kubeconfig_path=path)) as rolling:
                 while rolling.result is None:
                     proxy.cut()
                     with anyio.move_on_after(1):
                         await rolling.ended.wait()
     assert rolling.result.success, rolling.result
     assert proxy.cuts >= 6
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("context", "another"), ("kubeconfig_path", "/another"), ("cluster_name", "another")],
+)
+async def test_a_config_of_another_cluster(provider, config, field, value):
+    """It is refused: it would be deployed to the provider's own."""
+    error = error_of(await provider.deploy(config(**{field: value})))
+    assert isinstance(error, ConfigurationError)
+    assert f"shop: {field} is '{value}'" in error.message
+    assert (await provider.get_status())["status"] == DeploymentStatus.NOT_FOUND
 
 
 async def test_the_number_of_requests(control_plane, deployed, config):
