@@ -10,6 +10,7 @@ from typing import Any
 
 import aiohttp
 
+from aioproviders.deployment.kubernetes.objects import MANAGER
 from aioproviders.errors import (
     AuthenticationError,
     ConfigurationError,
@@ -123,7 +124,9 @@ def _field_conflict(causes: list[Any], what: str) -> FieldConflictError:
     for cause in causes:
         manager = _MANAGER.search(str(cause.get("message")))
         conflicts.append((str(cause.get("field")).lstrip("."), manager[1] if manager else "another manager"))
-    told = ", ".join(f"{field} is owned by {manager}" for field, manager in conflicts)
+    # What we own by another request of ours, such as scaling, is no news where others are in the way.
+    others = [conflict for conflict in conflicts if conflict[1] != MANAGER] or conflicts
+    told = ", ".join(f"{field} is owned by {manager}" for field, manager in others)
     error = FieldConflictError(
         f"{what}: {_one_line(told)}; leave it out, or take it over with force=True",
         status_code=_CONFLICT,

@@ -242,7 +242,7 @@ async def test_bad_fields_are_all_named_in_a_line(reach):
 
 
 async def test_all_conflicts_are_named(reach):
-    """Field and manager of each."""
+    """Field and manager of each; not those with requests of our own, where others are in the way."""
     causes = [
         {
             "reason": "FieldManagerConflict",
@@ -250,10 +250,16 @@ async def test_all_conflicts_are_named(reach):
             "field": ".spec.a",
         },
         {"reason": "FieldManagerConflict", "message": "conflict", "field": ".spec.b"},
+        {
+            "reason": "FieldManagerConflict",
+            "message": 'conflict with "aioproviders" with subresource "scale"',
+            "field": ".spec.c",
+        },
     ]
     error = await failure(reach, status(409, details={"causes": causes}))
     assert isinstance(error, FieldConflictError)
-    assert error.conflicts == (("spec.a", "helm"), ("spec.b", "another manager"))
+    assert error.conflicts == (("spec.a", "helm"), ("spec.b", "another manager"), ("spec.c", "aioproviders"))
+    assert "spec.c" not in error.message
     assert "spec.a is owned by helm, spec.b is owned by another manager" in error.message
 
 
