@@ -75,9 +75,9 @@ async def roll_back(hands: Hands, ref: Ref, wanted: str) -> DeploymentResult:
     hands.rollouts.tell("started", DeploymentStatus.PROGRESSING, f"rolling back to {release.version}")
     hands.logger.info("rollout.started", version=release.version, revision=release.revision, rollback=True)
     plan: Plan | None = None
-    if not same:  # else it is waited for
-        workload, plan = await _restore(hands, hands.api, workload, stored or revision, earlier)
     try:
+        if not same:  # else it is waited for
+            workload, plan = await _restore(hands, hands.api, workload, stored or revision, earlier)
         scene = await roll_out(hands, workload, hands.config.rollout_timeout_ms)
     except RolloutError as failure:
         hands.logger.warning("rollout.failed", version=release.version, reason=failure.diagnosis.reason)
@@ -88,8 +88,12 @@ async def roll_back(hands: Hands, ref: Ref, wanted: str) -> DeploymentResult:
             "finished", DeploymentStatus.FAILED, message, replicas=counts_of(failure.workload)
         )
         return result_of(ref, DeploymentStatus.FAILED, message, metadata, failure.error)
+    except ProviderError as error:
+        message = f"the rollback to {release.version} failed: {error.message}"
+        hands.rollouts.tell("finished", DeploymentStatus.FAILED, message)
+        raise
     if stored is not None and not stored.healthy:
-        await mark_healthy(hands.api, ref, stored.release)
+        await _note_healthy(hands, ref, stored)
     await _clear_up(hands, hands.api, plan, earlier)
     metadata = await describe_workload(hands, scene.workload, scene, started)
     counts, status = counts_of(scene.workload), _well(scene.workload)
@@ -186,6 +190,14 @@ async def _restore(
     template = merge_patch(unhashed(workload["spec"]["template"]), target.template)
     changes: Object = {"metadata": {"annotations": notes}, "spec": {"template": template}}
     return await api.patch(ref, changes), None
+
+
+async def _note_healthy(hands: Hands, ref: Ref, stored: StoredRelease) -> None:
+    """Note that the release is well; failing is no failure."""
+    try:
+        await mark_healthy(hands.api, ref, stored.release)
+    except ProviderError as error:
+        hands.logger.warning("rollout.not_tidied", version=stored.version, error=error.message)
 
 
 async def _clear_up(hands: Hands, api: Api, plan: Plan | None, earlier: Sequence[StoredRelease]) -> None:

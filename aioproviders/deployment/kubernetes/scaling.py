@@ -16,7 +16,13 @@ from aioproviders.deployment.kubernetes.rolling import (
 from aioproviders.deployment.kubernetes.status import version_of
 from aioproviders.deployment.kubernetes.waiting import counts_of, scale_verdict
 from aioproviders.deployment.models import DeploymentResult, DeploymentStatus
-from aioproviders.errors import ConfigurationError, ConflictError, NotFoundError, UnsupportedCapabilityError
+from aioproviders.errors import (
+    ConfigurationError,
+    ConflictError,
+    NotFoundError,
+    ProviderError,
+    UnsupportedCapabilityError,
+)
 
 __all__ = ["scale_to"]
 
@@ -46,13 +52,17 @@ async def scale_to(hands: Hands, ref: Ref, replicas: int) -> DeploymentResult:
         )
     version = version_of(workload)
     hands.rollouts.tell("started", DeploymentStatus.PROGRESSING, f"scaling to {replicas}", version=version)
-    await hands.api.patch(ref, {"spec": {"replicas": replicas}}, subresource="scale")
-    # The scale does not tell the generation that it has made.
-    workload = await hands.api.get(ref)
     try:
+        await hands.api.patch(ref, {"spec": {"replicas": replicas}}, subresource="scale")
+        # The scale does not tell the generation that it has made.
+        workload = await hands.api.get(ref)
         scene = await roll_out(hands, workload, hands.config.rollout_timeout_ms, decide=scale_verdict)
     except RolloutError as failure:
         return await _failed(hands, ref, replicas, failure, started)
+    except ProviderError as error:
+        message = f"scaling to {replicas} failed: {error.message}"
+        hands.rollouts.tell("finished", DeploymentStatus.FAILED, message, version=version)
+        raise
     counts = counts_of(scene.workload)
     status = DeploymentStatus.HEALTHY if replicas else DeploymentStatus.SCALED_TO_ZERO
     message = f"scaled to {replicas}"

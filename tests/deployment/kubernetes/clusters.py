@@ -138,6 +138,22 @@ async def rolling_out(provider, config):
         yield rolling
 
 
+@asynccontextmanager
+async def told_by(provider):
+    """Yield a list that gets the steps of what the provider does next."""
+    events = []
+
+    async def watch(*, task_status):
+        watching = provider.watch_rollout(wait=True)
+        task_status.started()
+        events.extend([event async for event in watching])
+
+    async with anyio.create_task_group() as task_group:
+        await task_group.start(watch)
+        await anyio.wait_all_tasks_blocked()
+        yield events
+
+
 class CuttingProxy:
     """Hands bytes on to a server, and can cut all connections.
 

@@ -2,7 +2,7 @@
 
 import anyio
 import pytest
-from clusters import Deployment, manifest, provider_of, rolling_out, shop, until, workload
+from clusters import Deployment, manifest, provider_of, rolling_out, shop, told_by, until, workload
 from kubernetes_asyncio import client
 
 from aioproviders.deployment import DeploymentStatus
@@ -115,6 +115,20 @@ async def test_nothing_goes_where_pruning_is_off(kubeconfig, namespace, config, 
         (await provider.deploy(more)).raise_for_error()
         (await provider.rollback("1.0.0")).raise_for_error()
     assert await names() == ["Service/shop"]
+
+
+async def test_a_rollback_that_is_refused(provider, config, deployment):
+    """Whoever watches is told of the end, too."""
+    (await provider.deploy(config("1.0.0"))).raise_for_error()
+    (await provider.deploy(config("2.0.0"))).raise_for_error()
+    template = {"metadata": {"labels": {"theirs": "yes"}}}
+    container = {"name": "shop", "image": "registry.example/theirs:1"}
+    await deployment.patch({"spec": {"template": {**template, "spec": {"containers": [container]}}}})
+    async with told_by(provider) as events:
+        result = await provider.rollback("1.0.0")
+    assert result.error_detail.code == "conflict", result
+    assert [event.kind for event in events] == ["started", "finished"]
+    assert events[-1].status == DeploymentStatus.FAILED
 
 
 async def test_a_rollback_that_fails(provider, config):

@@ -1,7 +1,7 @@
 """Scaling on a real control plane."""
 
 import pytest
-from clusters import Deployment, provider_of, shop
+from clusters import Deployment, provider_of, shop, told_by
 from kubernetes_asyncio import client
 
 from aioproviders.deployment import DeploymentStatus
@@ -43,6 +43,15 @@ async def test_scaling_is_no_conflict_with_the_next_deploy(kubeconfig, namespace
     result = await deployed.deploy(shop(kubeconfig, namespace, "2.0.0", force=False))
     assert result.success, result
     assert result.metadata["replicas"].desired == 2
+
+
+async def test_a_number_that_the_server_refuses(deployed):
+    """Whoever watches is told of the end, too."""
+    async with told_by(deployed) as events:
+        result = await deployed.scale(2**40)
+    assert not result.success
+    assert [event.kind for event in events] == ["started", "finished"]
+    assert events[-1].status == DeploymentStatus.FAILED
 
 
 async def test_pods_that_do_not_get_ready(kubeconfig, namespace, kube, deployed):
