@@ -109,8 +109,10 @@ class Deploying:
         if hands.config.preflight:
             await self._preflight.check(hands.api, plan, prune=hands.config.prune)
         earlier = self._earlier = await list_releases(hands.api, plan.workload)
-        self._begun = True
         gone = await find_leftovers(hands.api, plan, earlier) if hands.config.prune else ()
+        if hands.config.preflight and gone:
+            await self._preflight.check(hands.api, plan, prune=True, leftovers=gone)
+        self._begun = True
         applied = self._applied = await apply_plan(
             hands.api, plan, force=hands.config.force, leftovers=gone, first=self._store
         )

@@ -6,7 +6,7 @@ one, by SelfSubjectAccessReviews side by side: the list may be incomplete, and d
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from functools import partial
 from itertools import groupby
 from typing import Any, NamedTuple
@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 import anyio
 
 from aioproviders.deployment.kubernetes.api import Api
-from aioproviders.deployment.kubernetes.objects import Object
+from aioproviders.deployment.kubernetes.objects import Object, Ref
 from aioproviders.deployment.kubernetes.plan import Plan
 from aioproviders.deployment.kubernetes.side_by_side import side_by_side
-from aioproviders.errors import AuthenticationError
+from aioproviders.errors import AuthenticationError, ConfigurationError
 
 __all__ = ["Need", "Preflight", "may", "needs_of", "role_text"]
 
@@ -45,19 +45,22 @@ class Preflight:
     def __init__(self) -> None:
         self._allowed: set[Need] = set()
 
-    async def check(self, api: Api, plan: Plan, *, prune: bool = False) -> None:
+    async def check(
+        self, api: Api, plan: Plan, *, prune: bool = False, leftovers: Collection[Ref] = ()
+    ) -> None:
         """Make sure that all that a plan needs is allowed.
 
         Args:
             api: The API server.
             plan: The plan.
             prune: Whether something may be deleted thereafter.
+            leftovers: What will be deleted thereafter, where that is known.
 
         Raises:
             AuthenticationError: Permissions are missing. The first line says which, those after it are a Role
                 that would do.
         """
-        needs = await needs_of(api, plan, prune=prune)
+        needs = await needs_of(api, plan, prune=prune) | await _needs_of_leftovers(api, leftovers)
         namespace = plan.workload.namespace or "default"
         left = needs - self._allowed
         if not left:
@@ -111,6 +114,19 @@ async def needs_of(api: Api, plan: Plan, *, prune: bool = False) -> frozenset[Ne
     if workload.kind != "DaemonSet":
         needs |= _needs(namespace, "autoscaling", "horizontalpodautoscalers", "list")
     return frozenset(needs)
+
+
+async def _needs_of_leftovers(api: Api, leftovers: Collection[Ref]) -> set[Need]:
+    needs: set[Need] = set()
+    for ref in leftovers:
+        if ref.namespace is None:
+            continue
+        try:
+            plural = (await api.resource(ref.api_version, ref.kind)).plural
+        except ConfigurationError:
+            continue  # its kind is gone, and it with it
+        needs |= _needs(ref.namespace, ref.group, plural, "get", "delete")
+    return needs
 
 
 def _needs(namespace: str, group: str, resource: str, *verbs: str) -> set[Need]:

@@ -3,6 +3,7 @@
 import pytest
 import yaml
 from cluster import cluster
+from clusters import provider_of
 from scripted_api import ScriptedApi
 from scripted_api import kubeconfig as kubeconfig_of
 
@@ -79,6 +80,26 @@ async def test_the_role_that_is_told_would_do(limited, limited_kubeconfig):
         assert [str(ref) for ref in await prune(granted.api, smaller, releases)] == ["Service/web"]
         await granted.api.patch(plan.workload, {"spec": {"replicas": 0}}, subresource="scale")
         await trim_releases(granted.api, plan.workload, releases, 0)
+
+
+async def test_what_is_left_over_must_be_deletable(here, limited, limited_kubeconfig):
+    """A deploy that drops a Service asks whether it may, before it changes anything."""
+    with pytest.raises(AuthenticationError) as caught:
+        await Preflight().check(limited.api, await limited.plan(), prune=True)
+    role = yaml.safe_load(caught.value.message.partition("\n")[2])
+    fields = {"name": "shop", "image": "registry.example/shop:{version}"}
+    first = await here.plan(**fields, ports=[{"port": 80}], service={})
+    await apply_plan(here.api, first)
+    await write_release(here.api, first)
+    before = await here.api.get(first.workload)
+    path = await limited_kubeconfig(role["rules"], "granted")
+    async with provider_of(path, limited.namespace) as provider:
+        result = await provider.deploy(provider.config)
+    assert result.error_detail.code == "authentication", result
+    told = f"missing permissions in {limited.namespace}: delete services, get services; this would do"
+    assert told in result.message
+    now = await here.api.get(first.workload)
+    assert now["metadata"]["generation"] == before["metadata"]["generation"]
 
 
 async def test_a_namespace_to_make_needs_a_cluster_role(limited):
