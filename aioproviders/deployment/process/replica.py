@@ -192,8 +192,11 @@ class Replica:
         self.ready_since = None
         self.phase = ReplicaPhase.STOPPING
         self._on_change(self)
-        with suppress(ProcessLookupError):
-            process.send_signal(signal.SIGTERM)
+        if process.returncode is None:
+            # Not by `Popen.send_signal`, which may reap the process, and whoever waits for it then gets no
+            # exit code but 255.
+            with suppress(ProcessLookupError):
+                os.kill(process.pid, signal.SIGTERM)
         timeout = self.launch.stop_timeout
         await anyio.sleep(timeout)
         if self.reason != "LivenessFailed":
