@@ -1,6 +1,7 @@
 """What all tests may use."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -11,6 +12,12 @@ import pytest
 import structlog
 
 from aioproviders.testing.faults import FaultServer
+
+
+def pytest_configure():
+    """Let the processes that tests start be ended by Ctrl-C: a shell's background jobs ignore it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

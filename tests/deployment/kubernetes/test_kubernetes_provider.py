@@ -105,7 +105,7 @@ async def test_an_api_server_that_comes_back_for_the_rollback(outages, deployed,
 async def test_an_api_server_that_does_not_come_back(outages, deployed, config):
     """Both the rollout and the way back fail in their times, and the result says so."""
     async with rolling_out(
-        deployed, config("2.0.0-never-ready", rollout_timeout_ms=1000, rollback_timeout_ms=500)
+        deployed, config("2.0.0-never-ready", rollout_timeout_ms=4000, rollback_timeout_ms=500)
     ) as rolling:
         await asyncio.to_thread(outages.kill, "apiserver")
         await rolling.ended.wait()
@@ -216,7 +216,7 @@ async def test_doomed_pods_fail_it_early(deployed, config, monkeypatch, version,
 
 async def test_one_bad_pod_of_several_fails_nothing_early(provider, config):
     """The node may be to blame, so the others are waited for, to the end of the time."""
-    result = await provider.deploy(config("1.0.0-crash-one", replicas=3, rollout_timeout_ms=2500))
+    result = await provider.deploy(config("1.0.0-crash-one", replicas=3, rollout_timeout_ms=6000))
     assert result.error_detail.code == "timeout"
     assert result.metadata["replicas"].available == 2
     assert result.diagnosis.reason == "CrashLoopBackOff"
