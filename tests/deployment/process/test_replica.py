@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 
 import anyio
 import anyio.lowlevel
@@ -93,8 +94,10 @@ async def test_signals_are_as_usual(tmp_path, free_port):
         await replica.run()
         replica.output.close()
     status = "\n".join(line.text for line in replica.output.tail(100))
-    assert int(re.search(r"SigIgn:\s*(\w+)", status)[1], 16) == 0
-    assert int(re.search(r"SigBlk:\s*(\w+)", status)[1], 16) == 0
+    for field in ("SigIgn", "SigBlk"):
+        found = int(re.search(rf"{field}:\s*(\w+)", status)[1], 16)
+        # Two signals are the C library's own: programs can't set them, and posix_spawn leaves one ignored.
+        assert not {number for number in signal.valid_signals() if found >> (number - 1) & 1}
 
 
 @pytest.mark.parametrize(
