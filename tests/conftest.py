@@ -10,6 +10,7 @@ import time
 import httpx
 import pytest
 import structlog
+from hypothesis import HealthCheck, settings
 
 from aioproviders.testing.faults import FaultServer
 
@@ -18,6 +19,11 @@ def pytest_configure():
     """Let the processes that tests start be ended by Ctrl-C: a shell's background jobs ignore it."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+# Times say nothing of a busy machine's examples; a test that hangs has its time limit.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 
 @pytest.fixture(autouse=True)

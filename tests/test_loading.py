@@ -21,7 +21,7 @@ from uuid import UUID
 import anyio
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import (
     AnyUrl,
@@ -55,8 +55,6 @@ from aioproviders.sdk.http import HTTPSDKConfig
 CANARY = "hunter2-CANARY"
 NUMBER = 918273645
 ALLOWED = "providers, environments, $schema"
-# A loaded machine must not fail a test.
-patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 TYPES = ", ".join(ProviderType)
 
 
@@ -456,7 +454,6 @@ json_values = st.recursive(
 tables = st.dictionaries(st.sampled_from("abcd"), json_values, max_size=4)
 
 
-@patient
 @given(tables, tables, tables)
 def test_merging_is_lawful(base, overlay, third):
     """Merging an overlay holds all of it, keeps what it does not name, and changes none of its parts."""
@@ -508,14 +505,12 @@ def test_references_are_resolved(text, result):
     assert interpolate(text, env)[0] == result
 
 
-@patient
 @given(st.text(st.sampled_from("${}A:- x") | st.characters(exclude_categories=["Cs"])))
 def test_any_text_can_be_escaped(text):
     """With every ${ escaped, any text comes out as it was."""
     assert interpolate(text.replace("${", "$${"))[0] == text
 
 
-@patient
 @given(
     st.text(),
     st.text(st.characters(exclude_characters="${}")),
@@ -527,7 +522,6 @@ def test_any_value_comes_through_whole(value, default, around):
     assert interpolate(f"${{V:-{default}}}")[0] == default
 
 
-@patient
 @given(st.text(st.sampled_from("${}A:-f ile")))
 def test_no_text_breaks_it(text):
     """Any text either resolves or is reported, and what is reported stays as written."""
@@ -904,7 +898,6 @@ def test_no_error_shows_a_value(problems, factory, field, value, text):
     assert not any("Input" in line or "input_value" in line for line in lines)
 
 
-@patient
 @given(
     st.sampled_from([name for name in ZooConfig.model_fields if name not in ProviderConfig.model_fields]),
     st.data(),

@@ -19,7 +19,7 @@ def limiter(rate, burst=None):
     return RateLimiter(rate, burst, clock=clock, sleep=clock.sleep), clock
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     rate=st.integers(1, 40),
     burst=st.one_of(st.none(), st.integers(1, 20)),
@@ -369,7 +369,7 @@ def test_a_new_life_starts_with_an_empty_window():
     assert circuit.state is CircuitState.CLOSED
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(events=st.lists(st.tuples(st.floats(0, 0.6), st.sampled_from([True, False, None])), max_size=60))
 def test_closed_means_below_the_ratio(events):
     """As long as it is closed, the calls of the window are too few or fail less than the ratio."""
