@@ -378,6 +378,20 @@ async def test_a_service_that_does_not_start_is_an_error(script, said, tmp_path,
     assert processes_of(tmp_path) == []
 
 
+async def test_a_port_that_is_taken_at_the_last_moment(tmp_path, free_port):
+    """The next is tried, and the history knows of one start; without a next it is an error."""
+    state = tmp_path / "state"
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        taken = other.getsockname()[1]
+        async with serving.running_service(state, (taken, taken, free_port, taken)) as service:
+            assert service.port == free_port
+            assert len(await service.provider.history()) == 1
+        with pytest.raises(ProviderUnavailableError, match=f"127.0.0.1:{taken} is taken"):
+            async with serving.running_service(state, (taken,)):
+                pytest.fail("it did start")
+    assert processes_of(tmp_path) == []
+
+
 async def test_one_state_has_one_service(tmp_path):
     """A second demo in the same place is refused, and the first one's service is left alone."""
     async with serving.running_service(tmp_path / "state") as service:

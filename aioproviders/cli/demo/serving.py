@@ -7,8 +7,8 @@ import os
 import shutil
 import socket
 import sys
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,21 +16,24 @@ from typing import Any
 from aioproviders.cli.boundary import UsageError
 from aioproviders.cli.deploying.opening import is_supervised
 from aioproviders.deployment import DeploymentProvider
-from aioproviders.errors import ProviderUnavailableError
+from aioproviders.errors import ConflictError, ProviderUnavailableError
 from aioproviders.registry import ProviderRegistry
 
 __all__ = [
+    "ANY_PORT",
     "DEFAULT_PORT",
     "SHIPPED",
     "LeftFile",
     "RunningService",
-    "is_free",
     "leave_file",
     "running_service",
 ]
 
 DEFAULT_PORT = 8811
 """What the providers file takes for the port unless it is told."""
+
+ANY_PORT = (0, 0, 0)
+"""A port that was free just now; another one, if it no longer is."""
 
 SHIPPED = Path(__file__).with_name("providers.toml")
 _SCRIPT = Path(__file__).with_name("service.py")
@@ -111,20 +114,39 @@ def _escaped(text: str) -> str:
 
 @asynccontextmanager
 async def running_service(
-    state: Path, port: int = 0, *, forgotten: bool = False
+    state: Path, ports: Sequence[int] = ANY_PORT, *, forgotten: bool = False
 ) -> AsyncIterator[RunningService]:
     """Deploy the service on 127.0.0.1; it ends with the block, and with this process however that ends.
 
     Args:
         state: Where its history and logs are kept.
-        port: Where it listens; 0 takes a free port.
+        ports: Where it listens: on the first that nobody has; 0 is one that was free just now.
         forgotten: Whether history and logs are removed at the end.
 
     Raises:
         ProviderUnavailableError: It does not start, or runs already; the message says why.
     """
-    taken = port or _free_port()
-    variables = {**_places(state), "DEMO_PORT": str(taken), "DEMO_GREETING": "good day"}
+    left = list(ports)
+    service: RunningService | None = None
+    async with AsyncExitStack() as stack:
+        while service is None:
+            port = left.pop(0) or _free_port()
+            try:
+                # Tried rather than looked at: between a look and the start another program may take it.
+                service = await stack.enter_async_context(_service_on(port, state, forgotten))
+            except _TakenError:
+                if not left:
+                    raise
+        yield service
+
+
+class _TakenError(ProviderUnavailableError):
+    """Another program has the port."""
+
+
+@asynccontextmanager
+async def _service_on(port: int, state: Path, forgotten: bool) -> AsyncIterator[RunningService]:
+    variables = {**_places(state), "DEMO_PORT": str(port), "DEMO_GREETING": "good day"}
     with ExitStack() as afterwards, _environment(variables):
         # The shipped file, since the user's may have been changed: what follows is what it says.
         async with ProviderRegistry.from_file(SHIPPED, start=False) as registry:
@@ -135,23 +157,16 @@ async def running_service(
                 afterwards.callback(_forget, state)
             result = await provider.deploy(provider.config)
             if not result.success:
-                raise ProviderUnavailableError(f"the demo's service did not start: {result.message}")
-            yield RunningService(taken, provider, registry)
+                taken = result.error_detail is not None and result.error_detail.code == ConflictError.code
+                kind = _TakenError if taken else ProviderUnavailableError
+                raise kind(f"the demo's service did not start: {result.message}")
+            yield RunningService(port, provider, registry)
 
 
 def _free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
     return port
-
-
-def is_free(port: int) -> bool:
-    """Whether nobody listens on `port` of 127.0.0.1."""
-    try:
-        socket.create_server(("127.0.0.1", port)).close()
-    except OSError:
-        return False
-    return True
 
 
 def _forget(state: Path) -> None:
