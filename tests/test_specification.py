@@ -359,7 +359,7 @@ from aioproviders import ProviderConfig, configure_logging
 from aioproviders.configuration.environment import EnvironmentConfigProvider
 {configure}
 async def main():
-    config = ProviderConfig(name="settings", version="1", deadline_ms=1)
+    config = ProviderConfig(name="settings", version="1", deadline_ms=20_000)
     async with EnvironmentConfigProvider(config) as provider:
         await provider.reload_config()
         try:

@@ -57,6 +57,10 @@ _DEPLOYMENT_STYLES = {
 }
 
 
+_ANY_WIDTH = 10_000
+"""Columns, where nothing says how many there are."""
+
+
 class OutputClosedError(Exception):
     """Whoever read standard output has gone, as ``head`` does when it has enough."""
 
@@ -159,9 +163,16 @@ def console_for(stream: TextIO) -> Console:
     return OurConsole(file=stream, highlight=False, markup=False, emoji=False)
 
 
+def _is_of_any_width() -> bool:
+    """Whether lines may be as long as they are: a folded name can't be found by ``grep``, or pasted."""
+    return "COLUMNS" not in os.environ and not sys.stdout.isatty()
+
+
 def show(*drawn: RenderableType) -> None:
-    """Print what rich can draw."""
+    """Print what rich can draw; on a terminal, or with ``COLUMNS``, made to fit."""
     console = console_for(sys.stdout)
+    if _is_of_any_width():
+        console.width = _ANY_WIDTH
     with console.capture() as captured:
         for item in drawn:
             console.print(item)
@@ -185,12 +196,13 @@ def table(*columns: str, right: Iterable[str] = (), wide: str = "") -> Table:
     Args:
         columns: The headings.
         right: Those of numbers, set to the right.
-        wide: The one that takes what room is left.
+        wide: The one that takes what room is left, where there is an end to it.
     """
     from rich import box  # noqa: PLC0415 - loaded only where something is drawn
     from rich.table import Table  # noqa: PLC0415 - likewise
 
-    made = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, expand=bool(wide), header_style="bold")
+    made = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
+    made.expand = bool(wide) and not _is_of_any_width()
     for column in columns:
         number = column in right
         made.add_column(

@@ -6,7 +6,7 @@ import pytest
 from cli_processes import PATIENCE, Terminal
 from deployment_double import Double
 
-from aioproviders.deployment import DeploymentStatus
+from aioproviders.deployment import DeploymentStatus, Instance
 
 
 def test_status_tells_all_there_is(drivers, run):
@@ -22,8 +22,44 @@ def test_status_tells_all_there_is(drivers, run):
         "  replicas    1 updated, 1 available of 2",
         "  endpoints   127.0.0.1:8080",
     ]
-    assert heading.split() == ["INSTANCE", "VERSION", "PHASE", "READY", "RESTARTS", "WHERE", "REASON"]
+    assert heading.split() == ["INSTANCE", "VERSION", "PHASE", "READY", "RESTARTS", "WHERE"]
     assert row.split() == ["web-1", "1.0.0", "ready", "yes", "0", "pid", "77"]
+
+
+@pytest.fixture
+def in_trouble(monkeypatch):
+    """The deployment has an instance with a long name and a long reason; returns both."""
+    name, reason = "payments-gateway-7886555c5b-g6b9z", "ImagePullBackOff: no such image, or no right to it"
+    instance = Instance(
+        name=name, version="1.0.0-rc.1", phase="pending", address="10.1.0.1:80", reason=reason
+    )
+
+    async def get_status(self):
+        return {"name": "web", "status": DeploymentStatus.PROGRESSING, "instances": (instance,)}
+
+    monkeypatch.setattr(Double, "get_status", get_status)
+    return name, reason
+
+
+def test_what_is_piped_is_not_folded(drivers, run, in_trouble, monkeypatch):
+    """A row is one line then, however long: it can be searched, and names pasted."""
+    monkeypatch.delenv("COLUMNS")
+
+    *_, heading, rule, row = run("status", "web").out.splitlines()
+
+    assert heading.split()[-1] == "REASON"
+    assert row.startswith(f"{in_trouble[0]} ")
+    assert row.endswith(f" {in_trouble[1]}")
+    assert len(rule) == len(row)
+
+
+def test_names_stay_whole_in_80_columns(drivers, run, in_trouble):
+    """Other columns are folded instead."""
+    out = run("status", "web").out
+
+    assert in_trouble[0] in out
+    assert in_trouble[1] not in out
+    assert max(map(len, out.splitlines())) <= 80
 
 
 def test_status_as_a_document(drivers, run):

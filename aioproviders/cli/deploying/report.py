@@ -153,14 +153,17 @@ def state_view(name: str, state: Mapping[str, Any], redactor: Redactor) -> list[
     return drawn
 
 
-def instance_table(instances: Iterable[Instance], redactor: Redactor) -> Table:
+def instance_table(instances: Sequence[Instance], redactor: Redactor) -> Table:
     """Draw instances, a row each."""
     from rich.text import Text  # noqa: PLC0415 - loaded only where something is drawn
 
-    rows = table("INSTANCE", "VERSION", "PHASE", "READY", "RESTARTS", "WHERE", "REASON", right=("RESTARTS",))
+    # Where nothing is wrong, names need the room more.
+    why = ("REASON",) if any(each.reason for each in instances) else ()
+    rows = table("INSTANCE", "VERSION", "PHASE", "READY", "RESTARTS", "WHERE", *why, right=("RESTARTS",))
+    rows.columns[0].no_wrap = True
     for each in instances:
         where = each.address or ("" if each.pid is None else f"pid {each.pid}")
-        rows.add_row(
+        cells = (
             one_line(each.name),
             one_line(each.version or ""),
             one_line(each.phase),
@@ -169,6 +172,7 @@ def instance_table(instances: Iterable[Instance], redactor: Redactor) -> Table:
             one_line(where),
             one_line(redactor.text(each.reason or "")),
         )
+        rows.add_row(*cells[: len(rows.columns)])
     return rows
 
 
