@@ -97,6 +97,8 @@ def test_what_was_secret_stays_so(drivers, run):
         (["deploy", "zebra"], "no provider 'zebra'; the file's deployments: web, strange"),
         (["deploy", "settings"], "'settings' is no deployment, but of type configuration"),
         (["status", "settings"], "the file's deployments: web, strange"),
+        (["deploy", "web", "--version", ""], "error: --version: should have at least 1 character"),
+        (["deploy", "web", "--set", "version="], "error: --set: version: should have at least 1 character"),
         (["deploy", "strange", "--dry-run"], "--dry-run: 'strange' is a Plain, which can't try a deploy out"),
         (["deploy", "strange", "--diff"], "--diff: 'strange' is a Plain, which can't tell"),
         (["scale", "web", "-1"], "REPLICAS"),

@@ -41,8 +41,13 @@ class _Wrong:
     def blames(self, assignment: _Assignment) -> bool:
         return any(path[: len(assignment.path)] == assignment.path for path, _ in self.found)
 
-    def lines(self) -> list[str]:
-        return [": ".join(filter(None, ("--set", render(path), phrase))) for path, phrase in self.found]
+    def lines(self, *, version: bool) -> list[str]:
+        """Return a line for each; with `version` that one is an option's own."""
+        named = [
+            ("--version", "", phrase) if version and path == ("version",) else ("--set", render(path), phrase)
+            for path, phrase in self.found
+        ]
+        return [": ".join(filter(None, parts)) for parts in named]
 
 
 def overridden(config: ConfigT, assignments: Sequence[str], version: str | None = None) -> ConfigT:
@@ -80,7 +85,8 @@ def overridden(config: ConfigT, assignments: Sequence[str], version: str | None 
             else:
                 chosen[index] = 0
     if isinstance(outcome, _Wrong):
-        raise UsageError("\n".join((first if isinstance(first, _Wrong) else outcome).lines()))
+        wrong = first if isinstance(first, _Wrong) else outcome
+        raise UsageError("\n".join(wrong.lines(version=version is not None)))
     return outcome
 
 

@@ -34,6 +34,7 @@ _REQUEST_TIMEOUT = 408
 _NOT_ALLOWED = re.compile(r'User "[^"]*" cannot |is forbidden: User ')
 # Server-side apply answers 500 to a field or type that a kind does not have (structured-merge-diff).
 _NOT_OF_THE_KIND = re.compile(r"failed to create typed patch object \([^)]*\): (.*)")
+_NO_NAMESPACE = re.compile(r'^namespaces "([^"]*)" not found$')
 _MANAGER = re.compile(r'conflict with "([^"]*)"')
 
 
@@ -99,6 +100,9 @@ def _error(  # noqa: PLR0911, PLR0913, PLR0917 - one table
     if code == _GONE:
         return GoneError(message, status_code=code)
     if code == _NOT_FOUND:
+        namespace = _NO_NAMESPACE.search(said)
+        if namespace is not None and what.startswith("apply "):
+            message = f"{what}: there is no namespace {namespace[1]!r}; create_namespace = true would make it"
         return NotFoundError(message, status_code=code)
     if code == _CONFLICT:
         return ConflictError(message, status_code=code, sent=False)

@@ -15,6 +15,7 @@ from aioproviders.deployment.kubernetes.rolling import (
 )
 from aioproviders.deployment.kubernetes.status import version_of
 from aioproviders.deployment.kubernetes.waiting import counts_of, scale_verdict
+from aioproviders.deployment.kubernetes.workloads import paused_by
 from aioproviders.deployment.models import DeploymentResult, DeploymentStatus
 from aioproviders.errors import (
     ConfigurationError,
@@ -66,6 +67,8 @@ async def scale_to(hands: Hands, ref: Ref, replicas: int) -> DeploymentResult:
     counts = counts_of(scene.workload)
     status = DeploymentStatus.HEALTHY if replicas else DeploymentStatus.SCALED_TO_ZERO
     message = f"scaled to {replicas}"
+    if (manager := paused_by(scene.workload)) is not None:
+        status, message = DeploymentStatus.PAUSED, f"{message}; its rollout is paused by {manager or 'us'}"
     metadata = await describe_workload(hands, scene.workload, scene, started)
     hands.logger.info("rollout.completed", version=version, **counts.model_dump())
     hands.rollouts.tell("finished", status, message, version=version, replicas=counts)

@@ -119,7 +119,7 @@ async def test_a_value_that_can_not_be_is_refused(here):
 async def test_a_missing_namespace_is_told(here):
     """And with create_namespace it is made."""
     name = f"{here.namespace}-more"
-    with pytest.raises(NotFoundError, match=f'namespaces "{name}" not found'):
+    with pytest.raises(NotFoundError, match=f"no namespace '{name}'; create_namespace = true"):
         await apply_plan(here.api, await here.plan(namespace=name))
     await apply_plan(here.api, await here.plan(namespace=name, create_namespace=True))
     assert await here.api.delete(Ref("v1", "Namespace", None, name))
@@ -305,7 +305,7 @@ async def test_a_diff_in_a_namespace_that_is_not_there(here):
     fields = {"namespace": f"{here.namespace}-none"}
     changes = await diff_plan(here.api, await here.plan(**fields, create_namespace=True))
     assert [change.object.partition("/")[0] for change in changes] == ["Namespace", "Deployment"]
-    with pytest.raises(NotFoundError, match="not found"):
+    with pytest.raises(NotFoundError, match="create_namespace = true"):
         await diff_plan(here.api, await here.plan(**fields))
 
 

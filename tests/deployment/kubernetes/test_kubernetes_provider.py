@@ -311,6 +311,15 @@ async def test_somebody_else_has_paused_it(deployed, deployment, config):
     assert (await deployed.get_status())["status"] == DeploymentStatus.PAUSED
 
 
+async def test_scaling_what_is_paused(deployed, deployment, config):
+    """The number of its pods follows all the same, and the result does not call it healthy."""
+    await deployment.patch({"spec": {"paused": True}}, manager="kubectl-rollout")
+    result = await deployed.scale(3)
+    assert (result.success, result.status) == (True, DeploymentStatus.PAUSED)
+    assert result.message == "scaled to 3; its rollout is paused by kubectl-rollout"
+    assert result.metadata["replicas"].available == 3
+
+
 async def test_somebody_else_pauses_it_meanwhile(deployed, deployment, config):
     """A rollout that nobody but he can bring on is given up."""
     async with rolling_out(deployed, config("2.0.0-never-ready")) as rolling:
