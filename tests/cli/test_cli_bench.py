@@ -202,6 +202,25 @@ def test_bench_of_what_cannot_start_is_an_error(providers, run):
     assert "no_such_package" in result.err
 
 
+def test_bench_of_a_package_tells_no_times_of_the_wire(providers, run, tmp_path):
+    """Nobody can see into it, and nothing is said to take no time."""
+    (tmp_path / "vendor_of_bench.py").write_text(
+        "class Client:\n"
+        "    def __init__(self, endpoint, api_key): pass\n"
+        "    def request(self, endpoint, data): return {}\n"
+    )
+    providers(
+        '[providers.package]\ntype = "sdk"\ndriver = "python"\nversion = "*"\n'
+        'package_name = "vendor_of_bench"\napi_endpoint = "x"\ninstall_path = "."\n'
+    )
+
+    result = run("bench", "package", "orders", "-n", "5")
+
+    assert (result.code, result.err) == (0, "")
+    assert re.search(r"waiting for a limit .*\nthe package, backoff, the framework .*\n", result.out)
+    assert "first byte" not in result.out
+
+
 def test_a_run_is_drawn_live(service, terminal):
     """On a terminal the warm-up, then the requests so far, their rate and a histogram are drawn."""
     screen = terminal("bench", "limited", "/status/200", "-n", "30")

@@ -25,6 +25,7 @@ _PHASES = {
     "body": "reading the body",
     "rest": "backoff, the framework",
 }
+_ON_THE_WIRE = ("connecting", "first_byte", "body")
 
 
 def show_run(run: Document, found: Measurement) -> None:
@@ -137,7 +138,12 @@ def latency_table(rows: Mapping[str, Mapping[str, float]]) -> Any:
 def _phases(run: Document) -> Any:
     columns = ("P50", "P99", "MEAN", "SHARE")
     drawn = table("TIME SPENT, MS", *columns, right=columns)
-    for phase, label in _PHASES.items():
+    labels = dict(_PHASES)
+    if not any(run.phases_ms[phase].mean for phase in _ON_THE_WIRE if phase in run.phases_ms):
+        # A Python package does not tell; rows of zeros would say that it takes no time.
+        labels = {phase: label for phase, label in labels.items() if phase not in _ON_THE_WIRE}
+        labels["rest"] = f"the package, {labels['rest']}"
+    for phase, label in labels.items():
         times = run.phases_ms.get(phase)
         if times is None or (phase == "start" and run.load.rate is None):
             continue
