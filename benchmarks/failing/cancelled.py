@@ -27,6 +27,7 @@ SLOTS = 50
 BURST = 10
 WITHIN = 0.05
 FOREVER = 60.0
+PATIENCE = 3.0
 CONNECTIONS = 20
 
 Call = Callable[[], Awaitable[object]]
@@ -155,7 +156,9 @@ async def _leftovers(provider: Crowded) -> dict[str, float]:
     within, provider.peak = provider.within, 0
     async with anyio.create_task_group() as task_group:
         for _ in range(SLOTS):
-            task_group.start_soon(provider.work, 2 * SLOTS / provider.limiter.full_rate)
+            task_group.start_soon(provider.work, FOREVER)
+        await _until(lambda: provider.peak >= SLOTS)
+        task_group.cancel_scope.cancel()
     return {
         "slots": SLOTS - provider.peak,
         "rate limit's tokens": BURST - tokens,
@@ -197,21 +200,23 @@ async def _connections(count: int, rounds: int, left: dict[str, list[float]]) ->
 async def _missing(backend: Backend, get: Call) -> float:
     """Return how many of the pool's connections can't be had for requests at the same time."""
     # The server has to see first that those of cancelled requests were closed.
-    await asyncio.sleep(2 * backend.delay)
-    backend.peak, backend.delay = backend.in_flight, 0.1
-
-    async def one() -> None:
-        with anyio.move_on_after(0.5):
-            await get()
-
+    await _until(lambda: not backend.in_flight)
+    backend.peak, backend.delay = backend.in_flight, FOREVER
     async with anyio.create_task_group() as task_group:
         for _ in range(CONNECTIONS):
-            task_group.start_soon(one)
+            task_group.start_soon(get)
+        await _until(lambda: backend.peak >= CONNECTIONS)
+        task_group.cancel_scope.cancel()
     return CONNECTIONS - backend.peak
 
 
 async def _open(backend: Backend) -> float:
-    with anyio.move_on_after(1):
-        while backend.connections:  # noqa: ASYNC110 - the count is all a server tells
-            await asyncio.sleep(0.001)
+    await _until(lambda: not backend.connections)
     return backend.connections
+
+
+async def _until(holds: Callable[[], bool]) -> None:
+    """Wait until something holds, or it is clear that it won't."""
+    with anyio.move_on_after(PATIENCE):
+        while not holds():  # noqa: ASYNC110 - counts are all there is to look at
+            await asyncio.sleep(0.001)

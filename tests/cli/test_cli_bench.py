@@ -23,7 +23,7 @@ def service(providers, shared_service):
     return providers(
         http_table("service", shared_service.url, rate_limit=100_000)
         + http_table("down", "http://127.0.0.1:1", retry_attempts=2, backoff_initial_ms=1)
-        + http_table("limited", shared_service.url, rate_limit=20, rate_limit_burst=1, max_concurrency=4)
+        + http_table("limited", shared_service.url, rate_limit=20, rate_limit_burst=5, max_concurrency=4)
     )
 
 

@@ -58,7 +58,7 @@ async def test_a_monitors_sweep_that_breaks_is_logged_and_the_next_one_comes():
     structlog.configure(processors=[capture])
     provider = broken()
     try:
-        async with filled(provider) as registry, registry.monitor(interval=0.005) as monitor:
+        async with filled(provider) as registry, registry.monitor(interval=0.005, deadline=5) as monitor:
             with anyio.fail_after(5):
                 while not any(entry["event"] == "monitor.sweep_failed" for entry in capture.entries):  # noqa: ASYNC110 - a log has no event
                     await anyio.sleep(0.001)
