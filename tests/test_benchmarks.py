@@ -13,6 +13,8 @@ from xml.etree import ElementTree as ET
 import pytest
 
 ROOT = Path(__file__).parent.parent
+# Seconds: what takes half a minute on two idle cores takes longer on busy ones.
+pytestmark = pytest.mark.timeout(240)
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:

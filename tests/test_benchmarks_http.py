@@ -7,8 +7,11 @@ from contextlib import suppress
 from pathlib import Path
 
 import psutil
+import pytest
 
 ROOT = Path(__file__).parent.parent
+# Seconds: what takes half a minute on two idle cores takes longer on busy ones.
+pytestmark = pytest.mark.timeout(240)
 CONTENDERS = {
     "aioproviders, everything on",
     "aiohttp",
