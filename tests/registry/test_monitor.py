@@ -256,7 +256,7 @@ def test_numbers_out_of_range_are_refused(arguments, what):
 async def test_a_monitor_runs_within_its_registry_once():
     """Before, after, or a second time, it says so; what it knows can still be read."""
     registry = filled(double("a"))
-    monitor = registry.monitor(interval=0.005)
+    monitor = registry.monitor(interval=0.005, deadline=5)
     with pytest.raises(ProviderStateError, match="the registry is new"):
         await monitor.__aenter__()
     with pytest.raises(ProviderStateError, match="the monitor is not running"):
