@@ -92,6 +92,7 @@ class Double(DeploymentProvider[DoubleConfig]):
                     self._rollouts.tell("rollback", DeploymentStatus.PROGRESSING, "going back")
                     with anyio.CancelScope(shield=True):
                         await anyio.sleep(1 if config.version.endswith("-slower") else 0.05)
+                    self._rollouts.tell("finished", DeploymentStatus.ROLLED_BACK, "all is as before")
             for index in range(config.replicas):
                 # As often as another task needs to see each step.
                 await anyio.sleep(0.01)

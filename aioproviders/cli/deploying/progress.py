@@ -73,14 +73,19 @@ async def _followed(
     view: _View,
 ) -> DeploymentResult | None:
     begun, ended = anyio.Event(), anyio.Event()
+    last: RolloutEvent | None = None
 
     async def follow() -> None:
+        nonlocal last
         # A driver that can't tell, or a connection that was lost: the result says how it went.
         with suppress(ProviderError):
             async with aclosing(provider.watch_rollout(wait=True)) as events:
                 async for event in events:
                     begun.set()
-                    view.tell(event)
+                    if event.kind == "finished":
+                        last = event
+                    else:
+                        view.tell(event)
         ended.set()
 
     async with anyio.create_task_group() as task_group:
@@ -90,6 +95,8 @@ async def _followed(
             with anyio.move_on_after(_CLOSING_MS / 1000):
                 await ended.wait()
         task_group.cancel_scope.cancel()
+    if result is None and last is not None:  # a result would say the same again
+        view.tell(last)
     return result
 
 
