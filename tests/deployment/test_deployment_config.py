@@ -102,6 +102,11 @@ def test_images_and_tags(image, tag, full):
         ({"disruption_budget": {}}, "either 'min_available'"),
         ({"disruption_budget": {"min_available": 1, "max_unavailable": 1}}, "either 'min_available'"),
         ({"readiness_probe": {"kind": "notify"}}, "for local processes"),
+        ({"resources": {"request": {}}}, "request"),
+        *(
+            ({"resources": {"limits": {"cpu": amount}}}, "such as '500m', '1.5' or '128Mi'")
+            for amount in ("lots", "-1", "1 Gi", "1GB", "", True, "\N{ARABIC-INDIC DIGIT ONE}")
+        ),
         ({"manifests": ["shop.yaml"], "image": "shop"}, "'image' would do nothing"),
     ],
 )
@@ -110,6 +115,13 @@ def test_bad_kubernetes_settings(fields, told):
     with pytest.raises(ValidationError) as raised:
         KubernetesDeploymentConfig(**{**REQUIRED, **fields})
     assert told in str(raised.value)
+
+
+@pytest.mark.parametrize("amount", ["500m", "1.5", ".5", "2.", "128Mi", "1e3", "12E6", "3E", "7k", 2, 0.25])
+def test_amounts_of_resources(amount):
+    """Quantities are as Kubernetes has them, and applied as they were written."""
+    asked = {"requests": {"cpu": amount}, "limits": {"nvidia.com/gpu": 1}}
+    assert KubernetesDeploymentConfig(**REQUIRED, resources=asked).resources == asked
 
 
 @pytest.mark.parametrize(

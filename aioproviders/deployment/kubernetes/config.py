@@ -2,19 +2,43 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from aioproviders.config import Settings, Whole
 from aioproviders.deployment.config import DeploymentConfig, is_dns_label
 
 __all__ = ["Autoscaling", "DisruptionBudget", "KubernetesDeploymentConfig", "ServiceSettings"]
 
+# k8s.io/apimachinery, pkg/api/resource/quantity.go; what a container may use is not less than nothing.
+_QUANTITY = re.compile(r"(\d+\.?\d*|\.\d+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?\d+)?", re.ASCII)
+
 Count = Annotated[Whole, Field(gt=0)]
 Percent = Annotated[Whole, Field(gt=0, le=100)]
+
+
+def _quantity(value: str | float) -> str | float:
+    if isinstance(value, bool) or not _QUANTITY.fullmatch(str(value)):
+        raise ValueError("should be an amount such as '500m', '1.5' or '128Mi'")
+    return value
+
+
+Quantity = Annotated[str | float, BeforeValidator(_quantity)]
+
+
+class _ContainerResources(Settings):
+    """What `DeploymentConfig.resources` may say of a container.
+
+    Source: Kubernetes API, ResourceRequirements.
+    """
+
+    requests: Mapping[str, Quantity] = {}
+    limits: Mapping[str, Quantity] = {}
+    claims: tuple[Mapping[str, str], ...] = ()
 
 
 class ServiceSettings(Settings):
@@ -124,6 +148,12 @@ class KubernetesDeploymentConfig(DeploymentConfig):
     def _object_name(cls, value: str) -> str:
         if not is_dns_label(value):
             raise ValueError("should be lower-case letters, digits and '-', at most 63 of them")
+        return value
+
+    @field_validator("resources")
+    @classmethod
+    def _known_resources(cls, value: Mapping[str, Any]) -> Mapping[str, Any]:
+        _ContainerResources.model_validate(dict(value))
         return value
 
     @property

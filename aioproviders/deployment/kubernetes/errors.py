@@ -32,8 +32,11 @@ _INVALID, _TOO_MANY, _UNAVAILABLE, _SERVER_ERROR = 422, 429, 503, 500
 _REQUEST_TIMEOUT = 408
 # How the authorizers word a refusal; quotas, webhooks and namespaces that end answer 403, too.
 _NOT_ALLOWED = re.compile(r'User "[^"]*" cannot |is forbidden: User ')
-# Server-side apply answers 500 to a field or type that a kind does not have (structured-merge-diff).
-_NOT_OF_THE_KIND = re.compile(r"failed to create typed patch object \([^)]*\): (.*)")
+# Server-side apply answers 500 to a field, type or value that a kind does not have (structured-merge-diff).
+_NOT_OF_THE_KIND = re.compile(
+    r"failed to (?:create typed patch object|convert new object) \([^)]*\)(?: to proper version)?: "
+    r"(?:unable to convert unstructured object to [^:]*: )?(.*)"
+)
 _NO_NAMESPACE = re.compile(r'^namespaces "([^"]*)" not found$')
 _MANAGER = re.compile(r'conflict with "([^"]*)"')
 

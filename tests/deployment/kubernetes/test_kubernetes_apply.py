@@ -106,6 +106,21 @@ async def test_an_unknown_field_is_refused(here, tmp_path):
     assert await here.api.find(plan.workload) is None
 
 
+async def test_a_value_that_can_not_be_read_is_refused(here, tmp_path):
+    """What the server can't make a Deployment of is the manifest's fault, not a failure of the server's."""
+    path = tmp_path / "m.yaml"
+    container = '{name: web, image: "web:1", resources: {limits: {cpu: lots}}}'
+    path.write_text(
+        "{apiVersion: apps/v1, kind: Deployment, metadata: {name: web},"
+        f" spec: {{template: {{spec: {{containers: [{container}]}}}}}}}}"
+    )
+    with pytest.raises(
+        ConfigurationError, match=r"apply Deployment/web in [^:]*: quantities must match"
+    ) as caught:
+        await apply_plan(here.api, await here.plan(image=None, manifests=[path]))
+    assert not caught.value.retryable
+
+
 async def test_a_value_that_can_not_be_is_refused(here):
     """The error names the field and the reason."""
     plan = await here.plan(labels={"team": "red and blue"})
