@@ -140,6 +140,7 @@ def served(tmp_path):
     process.communicate()
 
 
+@pytest.mark.timeout(180)  # a dozen processes, one after the other
 def test_the_commands_to_try_work_as_they_are(served, tmp_path):
     """While the service runs, every command that the demo prints can be pasted."""
     _, said = served
