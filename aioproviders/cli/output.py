@@ -165,7 +165,7 @@ def console_for(stream: TextIO) -> Console:
 
 def _is_of_any_width() -> bool:
     """Whether lines may be as long as they are: a folded name can't be found by ``grep``, or pasted."""
-    return "COLUMNS" not in os.environ and not sys.stdout.isatty()
+    return "COLUMNS" not in os.environ and (sys.stdout is None or not sys.stdout.isatty())
 
 
 def show(*drawn: RenderableType) -> None:

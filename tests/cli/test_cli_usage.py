@@ -355,7 +355,9 @@ def test_output_that_cannot_be_written_is_an_error(providers, tmp_path):
     assert done.stderr == "error: can't write to standard output: No space left on device\n"
 
 
-@pytest.mark.parametrize("arguments", [["list"], ["check"], ["schema"], ["--help"], ["health", "--json"]])
+@pytest.mark.parametrize(
+    "arguments", [["list"], ["check"], ["schema"], ["--help"], ["health"], ["health", "--json"]]
+)
 @pytest.mark.parametrize(("redirection", "why"), [(">&-", "it is closed"), (">/dev/full", "No space left")])
 def test_every_command_tells_that_it_cannot_write(arguments, redirection, why, providers, tmp_path):
     """Whatever should have been printed, one line says that and why it could not be."""
@@ -363,7 +365,7 @@ def test_every_command_tells_that_it_cannot_write(arguments, redirection, why, p
     command = shlex.join([sys.executable, "-m", "aioproviders", *arguments])
 
     done = subprocess.run(
-        ["/bin/sh", "-c", f"{command} {redirection}"],
+        ["/bin/sh", "-c", f"unset COLUMNS; {command} {redirection}"],
         cwd=tmp_path,
         env=environment(),
         stderr=subprocess.PIPE,
