@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import anyio
 
@@ -24,18 +25,26 @@ from aioproviders.deployment.kubernetes.objects import (
 )
 from aioproviders.deployment.kubernetes.plan import Plan
 from aioproviders.deployment.kubernetes.side_by_side import side_by_side
-from aioproviders.errors import AuthenticationError, ConflictError, ProviderTimeoutError
+from aioproviders.errors import (
+    AuthenticationError,
+    ConfigurationError,
+    ConflictError,
+    NotFoundError,
+    ProviderError,
+    ProviderTimeoutError,
+)
 
 __all__ = [
     "HANDOVER",
     "TAKEN_BACK",
     "Applied",
+    "Seen",
     "apply_object",
     "apply_plan",
     "find_autoscaler",
     "look",
     "owns_replicas",
-    "without_replicas",
+    "try_object",
 ]
 
 HANDOVER = "aioproviders-handover"
@@ -46,6 +55,8 @@ _AUTOSCALER = "HorizontalPodAutoscaler"
 TAKEN_BACK = ("spec.replicas",)
 """What an autoscaler that is left over has held."""
 _ESTABLISHED_WITHIN = 30.0
+_NO_DRY_RUN = "does not support dry run"
+"""What the API server says of an admission webhook that has side effects."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +84,7 @@ async def apply_plan(
     leftovers: Collection[Ref] = (),
     first: Callable[[Object | None], Awaitable[None]] | None = None,
 ) -> Applied:
-    """Apply all objects of a plan in order.
+    """Apply all objects of a plan in order, once the server has said by dry runs that it takes them.
 
     Where an autoscaler owns the workload's replicas, the plan's or one that is there, they are left out;
     from one that is left over they are taken back, and it is deleted.
@@ -87,10 +98,12 @@ async def apply_plan(
             plan yet; where it fails, nothing more is applied.
 
     Raises:
-        FieldConflictError: Fields belong to other managers. What came before in the order is applied.
-        ConfigurationError: The server does not take an object; likewise.
+        FieldConflictError: Fields belong to other managers. Nothing is applied then.
+        ConfigurationError: The server does not take an object. Nothing is applied, unless that could be known
+            only from what the plan itself brings, as a kind or a namespace.
     """
-    before, autoscaler, ending = await look(api, plan, leftovers)
+    before, autoscaler, ending = seen = await look(api, plan, leftovers)
+    await _try_plan(api, plan, seen, force=force)
     workload: Object = {}
     for obj in plan.objects:
         if first is not None and obj["kind"] != "Namespace":
@@ -114,15 +127,22 @@ async def apply_plan(
     return Applied(before, workload, autoscaler, changed)
 
 
-async def look(
-    api: Api, plan: Plan, leftovers: Collection[Ref] = ()
-) -> tuple[Object | None, str | None, Object | None]:
-    """Look at the workload and its autoscaler, side by side.
+class Seen(NamedTuple):
+    """What is there before a plan is applied.
 
-    Returns:
-        The workload as it is now; the name of the autoscaler that owns its replicas; or else the autoscaler
-        of ours that is left over.
+    Attributes:
+        before: The workload; None where there is none.
+        autoscaler: Name of the autoscaler that owns its replicas, if one does.
+        ending: Or else the autoscaler of ours that is left over.
     """
+
+    before: Object | None
+    autoscaler: str | None
+    ending: Object | None
+
+
+async def look(api: Api, plan: Plan, leftovers: Collection[Ref] = ()) -> Seen:
+    """Look at the workload and its autoscaler, side by side."""
     before: Object | None = None
     autoscaler, ending = _planned_autoscaler(plan), None
 
@@ -142,7 +162,71 @@ async def look(
             autoscaler = name
 
     await side_by_side([read, ask] if autoscaler is None else [read])
-    return before, autoscaler, ending
+    return Seen(before, autoscaler, ending)
+
+
+async def _try_plan(api: Api, plan: Plan, seen: Seen, *, force: bool) -> None:
+    """Ask the server whether it takes what is to be applied, before anything is.
+
+    Raises:
+        FieldConflictError: Fields belong to other managers.
+        ConfigurationError: It does not take an object.
+    """
+
+    async def ask(obj: Object) -> None:
+        try:
+            await try_object(api, plan, obj, seen, force=force)
+        except FieldConflictError:
+            raise
+        except ConfigurationError as error:
+            if _NO_DRY_RUN not in error.message:
+                raise
+        except ProviderError:
+            return  # what is not there yet, or fails just now: applying it will tell
+
+    # Of a kind that the plan itself defines anew, the server only knows as it was.
+    tried = [obj for obj in plan.objects if (Ref.of(obj).group, obj["kind"]) not in plan.defined_kinds]
+    await side_by_side([partial(ask, obj) for obj in tried])
+
+
+async def try_object(api: Api, plan: Plan, obj: Object, seen: Seen, *, force: bool) -> Object | None:
+    """Return what an object would be when it is applied, as the server says.
+
+    Args:
+        api: The API server.
+        plan: The plan.
+        obj: The object, one of the plan's.
+        seen: What is there before.
+        force: As for `apply_plan`.
+
+    Returns:
+        The object; None where the server can't know, since only the plan makes its namespace or its kind.
+
+    Raises:
+        FieldConflictError: Fields belong to other managers.
+        ConfigurationError: The server does not take it.
+    """
+    kinds = {item["kind"] for item in plan.objects}
+    is_workload = Ref.of(obj) == plan.workload
+    taking = TAKEN_BACK if is_workload and seen.ending is not None else ()
+    if is_workload and seen.autoscaler is not None:
+        obj = _left_to_autoscaler(obj, seen.before)
+    try:
+        return await apply_object(api, obj, force=force, dry_run=True, taking=taking)
+    except NotFoundError:
+        if "Namespace" not in kinds:
+            raise
+    except ConfigurationError as error:
+        if error.status_code is not None or "CustomResourceDefinition" not in kinds:
+            raise
+    return None
+
+
+def _left_to_autoscaler(obj: Object, before: Object | None) -> Object:
+    bare = without_replicas(obj)
+    if before is None or not owns_replicas(before):
+        return bare
+    return {**bare, "spec": {**bare["spec"], "replicas": before["spec"]["replicas"]}}
 
 
 async def find_autoscaler(api: Api, workload: Ref) -> str | None:

@@ -6,17 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from aioproviders.deployment.kubernetes.api import Api
-from aioproviders.deployment.kubernetes.apply import (
-    TAKEN_BACK,
-    apply_object,
-    look,
-    owns_replicas,
-    without_replicas,
-)
+from aioproviders.deployment.kubernetes.apply import look, try_object
 from aioproviders.deployment.kubernetes.objects import RELEASE, Object, Ref
 from aioproviders.deployment.kubernetes.plan import Plan
 from aioproviders.deployment.models import Change
-from aioproviders.errors import ConfigurationError, NotFoundError
 from aioproviders.redaction import MASK
 
 __all__ = ["diff_plan", "differences"]
@@ -47,41 +40,18 @@ async def diff_plan(
         ConfigurationError: The server does not take an object.
     """
     leftovers = tuple(leftovers)
-    before, autoscaler, ending = await look(api, plan, leftovers)
-    taking = () if ending is None else TAKEN_BACK
-    kinds = {obj["kind"] for obj in plan.objects}
+    seen = await look(api, plan, leftovers)
     changes: list[Change] = []
     for obj in plan.objects:
         ref = Ref.of(obj)
-        wanted = obj
-        try:
-            live = before if ref == plan.workload else await api.find(ref)
-            if ref == plan.workload and autoscaler is not None:
-                wanted = _left_to_autoscaler(obj, live)
-            then = await apply_object(
-                api, wanted, force=force, dry_run=True, taking=taking if ref == plan.workload else ()
-            )
-        except NotFoundError:
-            if "Namespace" not in kinds:
-                raise
-            live, then = None, wanted  # its namespace comes with this very plan
-        except ConfigurationError as error:
-            if error.status_code is not None or "CustomResourceDefinition" not in kinds:
-                raise
-            live, then = None, wanted  # likewise its kind
-        if live is None:
-            changes.append(Change(action="added", object=str(ref), after=_masked(_shown(then))))
+        then = await try_object(api, plan, obj, seen, force=force)
+        live = seen.before if ref == plan.workload or then is None else await api.find(ref)
+        if then is None or live is None:
+            changes.append(Change(action="added", object=str(ref), after=_masked(_shown(then or obj))))
         else:
             changes += differences(str(ref), _shown(live), _shown(then), secret=ref.kind == "Secret")
     changes += [Change(action="removed", object=str(ref)) for ref in leftovers]
     return tuple(changes)
-
-
-def _left_to_autoscaler(obj: Object, live: Object | None) -> Object:
-    bare = without_replicas(obj)
-    if live is None or not owns_replicas(live):
-        return bare
-    return {**bare, "spec": {**bare["spec"], "replicas": live["spec"]["replicas"]}}
 
 
 def differences(name: str, before: Object, after: Object, *, secret: bool = False) -> Iterator[Change]:

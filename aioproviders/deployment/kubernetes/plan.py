@@ -65,6 +65,14 @@ class Plan:
         return next(obj for obj in self.objects if Ref.of(obj) == self.workload)
 
     @property
+    def defined_kinds(self) -> frozenset[tuple[str, str]]:
+        """Groups and kinds that CustomResourceDefinitions among the objects define."""
+        specs = (obj.get("spec") or {} for obj in self.objects if obj["kind"] == "CustomResourceDefinition")
+        return frozenset(
+            (str(spec.get("group")), str((spec.get("names") or {}).get("kind"))) for spec in specs
+        )
+
+    @property
     def images(self) -> tuple[str, ...]:
         """The images of the workload's containers."""
         pod = self.workload_object.get("spec", {}).get("template", {}).get("spec", {})

@@ -87,11 +87,7 @@ async def needs_of(api: Api, plan: Plan, *, prune: bool = False) -> frozenset[Ne
     workload = plan.workload
     namespace = workload.namespace or "default"
     needs: set[Need] = set()
-    defined = {
-        ((obj.get("spec") or {}).get("group"), ((obj.get("spec") or {}).get("names") or {}).get("kind"))
-        for obj in plan.objects
-        if obj["kind"] == "CustomResourceDefinition"
-    }
+    defined = plan.defined_kinds
     for ref in plan.refs:
         if (ref.group, ref.kind) in defined:
             continue  # nobody can be asked of a kind that is not there yet

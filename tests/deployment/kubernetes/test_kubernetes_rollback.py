@@ -228,24 +228,17 @@ async def test_cut_off_while_applying_what_is_there(provider, config, monkeypatc
     assert (await provider.get_status())["version"] == "2.0.0"
 
 
-async def test_an_object_behind_the_workload_that_is_refused(provider, config, tmp_path, deployment):
-    """The workload is put back: it would roll out with nobody looking."""
-
-    def release(version, least):
-        target = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "shop"}
-        autoscaler = {
-            "apiVersion": "autoscaling/v2",
-            "kind": "HorizontalPodAutoscaler",
-            "metadata": {"name": "shop"},
-            "spec": {"scaleTargetRef": target, "minReplicas": least, "maxReplicas": 3},
-        }
-        obj = workload("Deployment", f"registry.example/shop:{version}")
-        return config(version, manifests=[manifest(tmp_path, obj, autoscaler)])
-
-    (await provider.deploy(release("1.0.0", 1))).raise_for_error()
-    result = await provider.deploy(release("2.0.0-crash-loop", 9))
+async def test_an_object_behind_the_workload_that_is_refused(kube, namespace, provider, config, deployment):
+    """What a dry run does not count shows too late; the workload is put back, or it would go on alone."""
+    (await provider.deploy(config("1.0.0"))).raise_for_error()
+    await client.CoreV1Api(kube).create_namespaced_resource_quota(
+        namespace,
+        {"metadata": {"name": "none"}, "spec": {"hard": {"count/poddisruptionbudgets.policy": "0"}}},
+    )
+    bad = config("2.0.0-crash-loop", disruption_budget={"max_unavailable": 1})
+    result = await provider.deploy(bad)
     assert result.status == DeploymentStatus.ROLLED_BACK, result
-    assert "spec.maxReplicas" in result.message
+    assert "exceeded quota: none" in result.message
     assert "1.0.0 is back" in result.message
     assert image_of(await deployment.read()) == "registry.example/shop:1.0.0"
 
