@@ -119,7 +119,8 @@ def _check_whole(number: str) -> None:
         raise UsageError(f"--concurrency: should be a whole number of at least 1, not {number}. {_SEE_HELP}")
 
 
-@app.command
+# A command has no --version: "rollback shop --version 1.0" would print this program's, as a success.
+@app.command(version_flags=[])
 def health(  # noqa: D417, PLR0913 - the shared options are described in their classes; an argument an option
     *,
     source: Source = _SOURCE,
@@ -166,7 +167,7 @@ def list_(*, source: Source = _SOURCE, output: Output = _OUTPUT) -> int:
     return inventory.list_all(source, json=output.json)
 
 
-@app.command
+@app.command(version_flags=[])
 def call(  # noqa: D417, PLR0913 - likewise
     name: str,
     endpoint: str,
@@ -189,7 +190,7 @@ def call(  # noqa: D417, PLR0913 - likewise
     return calling.call(source, name, endpoint, data, request, json=output.json)
 
 
-@app.command
+@app.command(version_flags=[])
 def bench(  # noqa: D417, PLR0913 - likewise
     name: str,
     endpoint: str,
@@ -237,7 +238,7 @@ def deploy(  # noqa: D417, PLR0913 - likewise
     return changing.deploy(source, name, overrides, dry_run=dry_run, diff=diff, json=output.json)
 
 
-@app.command
+@app.command(version_flags=[])
 def scale(  # noqa: D417 - likewise
     name: str, replicas: NotNegative, /, *, source: Source = _SOURCE, output: Output = _OUTPUT
 ) -> int:
@@ -252,7 +253,7 @@ def scale(  # noqa: D417 - likewise
     return changing.scale(source, name, replicas, json=output.json)
 
 
-@app.command
+@app.command(version_flags=[])
 def rollback(  # noqa: D417 - likewise
     name: str, version: str, /, *, source: Source = _SOURCE, output: Output = _OUTPUT
 ) -> int:
@@ -267,7 +268,7 @@ def rollback(  # noqa: D417 - likewise
     return changing.rollback(source, name, version, json=output.json)
 
 
-@app.command
+@app.command(version_flags=[])
 def status(  # noqa: D417 - likewise
     name: str,
     /,
@@ -289,7 +290,7 @@ def status(  # noqa: D417 - likewise
     return looking.status(source, name, watch=watch, interval=interval, json=output.json)
 
 
-@app.command
+@app.command(version_flags=[])
 def history(  # noqa: D417 - likewise
     name: str, /, *, source: Source = _SOURCE, output: Output = _OUTPUT
 ) -> int:
@@ -303,7 +304,7 @@ def history(  # noqa: D417 - likewise
     return looking.history(source, name, json=output.json)
 
 
-@app.command
+@app.command(version_flags=[])
 def logs(  # noqa: D417, PLR0913 - likewise
     name: str,
     /,
@@ -327,7 +328,7 @@ def logs(  # noqa: D417, PLR0913 - likewise
     return looking.logs(source, name, instance=instance, lines=lines, follow=follow, json=output.json)
 
 
-@app.command
+@app.command(version_flags=[])
 def up(  # noqa: D417 - likewise
     *names: str, source: Source = _SOURCE, output: Output = _OUTPUT
 ) -> int:
@@ -343,7 +344,7 @@ def up(  # noqa: D417 - likewise
     return running.up(source, names, json=output.json)
 
 
-@app.command
+@app.command(version_flags=[])
 def check(*, source: Source = _SOURCE, output: Output = _OUTPUT) -> int:
     """Validate a providers file without calling anything; the exit code is 2 if it is wrong.
 
@@ -354,7 +355,7 @@ def check(*, source: Source = _SOURCE, output: Output = _OUTPUT) -> int:
     return inventory.check(source, json=output.json)
 
 
-@app.command
+@app.command(version_flags=[])
 def schema(*, output: Output = _OUTPUT) -> int:  # noqa: ARG001 - it is JSON either way; frozen
     """Print the JSON Schema of providers files, for editors."""
     from aioproviders.cli import inventory  # noqa: PLC0415 - only what is run is loaded
@@ -362,7 +363,7 @@ def schema(*, output: Output = _OUTPUT) -> int:  # noqa: ARG001 - it is JSON eit
     return inventory.schema()
 
 
-@app.command
+@app.command(version_flags=[])
 def demo(  # noqa: D417 - likewise
     *,
     directory: Path = Path("aioproviders-demo"),

@@ -9,8 +9,9 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
 
 from aioproviders.config import Milliseconds, ProviderConfig, Settings, Whole
+from aioproviders.errors import ConfigurationError
 
-__all__ = ["DeploymentConfig", "EnvValue", "Port", "Probe", "Strategy"]
+__all__ = ["DeploymentConfig", "EnvValue", "Port", "Probe", "Strategy", "check_replicas"]
 
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -18,8 +19,21 @@ _LONGEST_NAME = 63
 _LONGEST_PORT_NAME = 15
 _LAST_PORT = 65_535
 
-PositiveCount = Annotated[Whole, Field(gt=0)]
+_MOST = 2**31 - 1
+"""The most that a count may be: what overflows a target's 32 bits may come out as anything there."""
+
+PositiveCount = Annotated[Whole, Field(gt=0, le=_MOST)]
 PortNumber = Annotated[Whole, Field(gt=0, le=_LAST_PORT)]
+
+
+def check_replicas(replicas: object) -> None:
+    """Make sure that there can be so many instances.
+
+    Raises:
+        ConfigurationError: It is no whole number, or out of range.
+    """
+    if isinstance(replicas, bool) or not isinstance(replicas, int) or not 0 <= replicas <= _MOST:
+        raise ConfigurationError(f"replicas should be a whole number from 0 to {_MOST}, not {replicas!r}")
 
 
 def _read_env_value(value: Any) -> Any:
@@ -176,7 +190,7 @@ class DeploymentConfig(ProviderConfig):
 
     environment: str = "development"
     namespace: str = "default"
-    replicas: Annotated[Whole, Field(ge=0)] = 1
+    replicas: Annotated[Whole, Field(ge=0, le=_MOST)] = 1
     resources: Mapping[str, Any] = {}
     image: Annotated[str, Field(min_length=1)] | None = None
     command: tuple[str, ...] = ()
@@ -188,7 +202,7 @@ class DeploymentConfig(ProviderConfig):
     labels: Mapping[str, str] = {}
     annotations: Mapping[str, str] = {}
     strategy: Strategy = Strategy()
-    min_ready_seconds: Annotated[Whole, Field(ge=0)] = 0
+    min_ready_seconds: Annotated[Whole, Field(ge=0, le=_MOST)] = 0
     stop_timeout_ms: Milliseconds = 30_000
     rollout_timeout_ms: Milliseconds = 600_000
     rollback_on_failure: bool = True

@@ -18,7 +18,7 @@ from aioproviders.deployment import (
     Replicas,
 )
 from aioproviders.deployment.rollouts import Rollouts
-from aioproviders.errors import NotFoundError, RequestError
+from aioproviders.errors import AuthenticationError, NotFoundError, RequestError
 
 SECRET = "canary-5d1f-secret"
 FILE = f"""
@@ -42,6 +42,7 @@ type = "configuration"
 driver = "environment"
 version = "1"
 """
+ROLE = 'kind: Role\nrules:\n- resources: ["things"]\n  verbs: [get]'
 DIAGNOSIS = Diagnosis(
     instance="web-2",
     container="app",
@@ -84,6 +85,8 @@ class Double(DeploymentProvider[DoubleConfig]):
             self._rollouts.tell(
                 "started", DeploymentStatus.PROGRESSING, f"rolling out {config.version}", replicas=replicas
             )
+            if config.version.endswith("-unallowed"):
+                raise AuthenticationError(f"missing: get things; this would do:\n{ROLE}", sent=False)
             if config.version.endswith(("-slow", "-slower")):
                 await anyio.Path("under-way").touch()
                 try:

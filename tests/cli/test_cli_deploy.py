@@ -7,7 +7,7 @@ import time
 
 import pytest
 from cli_processes import PATIENCE, Terminal
-from deployment_double import SECRET, Double
+from deployment_double import ROLE, SECRET, Double
 
 
 def test_a_deploy_tells_its_steps_and_its_result(drivers, run):
@@ -98,6 +98,8 @@ def test_what_was_secret_stays_so(drivers, run):
         (["status", "settings"], "the file's deployments: web, strange"),
         (["deploy", "web", "--version", ""], "error: --version: should have at least 1 character"),
         (["deploy", "web", "--set", "version="], "error: --set: version: should have at least 1 character"),
+        (["rollback", "web", "--version", "1.0.0"], "--version"),
+        (["scale", "web", "3", "--version"], "--version"),
         (["deploy", "strange", "--dry-run"], "--dry-run: 'strange' is a Plain, which can't try a deploy out"),
         (["deploy", "strange", "--diff"], "--diff: 'strange' is a Plain, which can't tell"),
         (["scale", "web", "-1"], "REPLICAS"),
@@ -123,6 +125,18 @@ def test_a_value_that_is_not_right_is_not_shown(drivers, run):
     result = run("deploy", "web", "--set", "replicas=geheim")
 
     assert "geheim" not in result.out + result.err
+
+
+def test_a_role_can_be_used_as_it_is_printed(drivers, run):
+    """What comes with an error to be pasted keeps its lines, below the error's own."""
+    result = run("deploy", "web", "--version", "2.0-unallowed")
+
+    assert result.code == 1
+    error, _, below = result.err.partition("\n")
+    assert error == "error: web: failed: missing: get things; this would do:"
+    assert below == f"{ROLE}\n"
+    document = json.loads(run("deploy", "web", "--version", "2.0-unallowed", "--json").out)
+    assert document["message"].endswith(ROLE)
 
 
 def test_a_failure_is_laid_out(drivers, run):

@@ -237,10 +237,12 @@ class DeploymentBehaviours:
         await deployed.scale(3)
         assert names_of(before) < names_of(await deployed.get_status())
 
-    async def test_less_than_none_is_refused(self, deployed):
-        """A negative number of replicas is bad input, and changes nothing."""
-        result = await deployed.scale(-1)
-        assert isinstance(error_of(result), ConfigurationError)
+    async def test_what_is_no_number_of_replicas_is_refused(self, deployed):
+        """It is bad input, said in a word, and changes nothing."""
+        for wrong in (-1, 2**31, 1.5, True, "3", None):
+            result = await deployed.scale(wrong)
+            assert isinstance(error_of(result), ConfigurationError)
+            assert f"a whole number from 0 to 2147483647, not {wrong!r}" in result.message
         assert (await deployed.get_status())["replicas"].available == 2
 
     async def test_a_deploy_after_scaling_does_what_its_config_says(self, deployed, config):

@@ -102,6 +102,9 @@ def test_images_and_tags(image, tag, full):
         ({"disruption_budget": {}}, "either 'min_available'"),
         ({"disruption_budget": {"min_available": 1, "max_unavailable": 1}}, "either 'min_available'"),
         ({"readiness_probe": {"kind": "notify"}}, "for local processes"),
+        ({"replicas": 2**31}, "2147483647"),
+        ({"min_ready_seconds": 2**31}, "2147483647"),
+        ({"autoscaling": {"max_replicas": 2**31}}, "2147483647"),
         ({"resources": {"request": {}}}, "request"),
         *(
             ({"resources": {"limits": {"cpu": amount}}}, "such as '500m', '1.5' or '128Mi'")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
@@ -86,7 +87,11 @@ def report_result(target: Target, result: DeploymentResult, *, json: bool) -> in
         show_diagnosis(result.diagnosis, redactor)
     if result.success:
         return OK
-    complain(redactor.text(result_line(name, result)))
+    # What comes below the first line is to be used as it is, such as a Role.
+    message, _, below = (result.message or "").partition("\n")
+    complain(redactor.text(result_line(name, result.model_copy(update={"message": message}))))
+    if below and not json:
+        sys.stderr.write(f"{redactor.text(below)}\n")
     refused = result.error_detail is not None and isinstance(result.error_detail.error, ConfigurationError)
     return USAGE if refused else FAILED
 

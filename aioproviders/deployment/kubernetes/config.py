@@ -10,14 +10,13 @@ from typing import Annotated, Any, Self
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from aioproviders.config import Settings, Whole
-from aioproviders.deployment.config import DeploymentConfig, is_dns_label
+from aioproviders.deployment.config import DeploymentConfig, PositiveCount, is_dns_label
 
 __all__ = ["Autoscaling", "DisruptionBudget", "KubernetesDeploymentConfig", "ServiceSettings"]
 
 # k8s.io/apimachinery, pkg/api/resource/quantity.go; what a container may use is not less than nothing.
 _QUANTITY = re.compile(r"(\d+\.?\d*|\.\d+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?\d+)?", re.ASCII)
 
-Count = Annotated[Whole, Field(gt=0)]
 Percent = Annotated[Whole, Field(gt=0, le=100)]
 
 
@@ -70,8 +69,8 @@ class Autoscaling(Settings):
         memory_percent: Average use of the requested memory to aim for.
     """
 
-    min_replicas: Count = 1
-    max_replicas: Count
+    min_replicas: PositiveCount = 1
+    max_replicas: PositiveCount
     cpu_percent: Percent | None = 80
     memory_percent: Percent | None = None
 
@@ -92,8 +91,8 @@ class DisruptionBudget(Settings):
         max_unavailable: At most so many are missing.
     """
 
-    min_available: Count | str | None = None
-    max_unavailable: Count | str | None = None
+    min_available: PositiveCount | str | None = None
+    max_unavailable: PositiveCount | str | None = None
 
     @model_validator(mode="after")
     def _one_of_two(self) -> Self:

@@ -76,8 +76,10 @@ class Preflight:
         missing = sorted(needs - self._allowed)
         if missing:
             told = ", ".join(map(str, missing))
+            # Without them a deploy works, but no diagnosis has the last lines.
+            wanted = needs | _needs(namespace, "", "pods/log", "get")
             raise AuthenticationError(
-                f"missing permissions in {namespace}: {told}; this would do:\n{role_text(needs, plan)}",
+                f"missing permissions in {namespace}: {told}; this would do:\n{role_text(wanted, plan)}",
                 sent=False,
             )
 

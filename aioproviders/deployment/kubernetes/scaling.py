@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from time import monotonic
 
+from aioproviders.deployment.config import check_replicas
 from aioproviders.deployment.kubernetes.apply import find_autoscaler
 from aioproviders.deployment.kubernetes.objects import Ref
 from aioproviders.deployment.kubernetes.rolling import (
@@ -18,7 +19,6 @@ from aioproviders.deployment.kubernetes.waiting import counts_of, scale_verdict
 from aioproviders.deployment.kubernetes.workloads import paused_by
 from aioproviders.deployment.models import DeploymentResult, DeploymentStatus
 from aioproviders.errors import (
-    ConfigurationError,
     ConflictError,
     NotFoundError,
     ProviderError,
@@ -32,13 +32,12 @@ async def scale_to(hands: Hands, ref: Ref, replicas: int) -> DeploymentResult:
     """Change the number of replicas by the scale subresource, and wait until there are as many.
 
     Raises:
-        ConfigurationError: It is negative.
+        ConfigurationError: It is no number of pods.
         ConflictError: The number belongs to an autoscaler.
         NotFoundError: There is no workload.
         UnsupportedCapabilityError: The number of its pods is that of the nodes.
     """
-    if replicas < 0:
-        raise ConfigurationError(f"replicas should be 0 or more, not {replicas}")
+    check_replicas(replicas)
     if ref.kind == "DaemonSet":
         raise UnsupportedCapabilityError(f"{ref} has one pod for each node that fits: it can't be scaled")
     started = monotonic()

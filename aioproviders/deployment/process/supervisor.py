@@ -13,6 +13,7 @@ import anyio
 from anyio import to_thread
 from anyio.abc import TaskGroup
 
+from aioproviders.deployment.config import check_replicas
 from aioproviders.deployment.models import (
     Change,
     DeploymentMetadata,
@@ -37,7 +38,7 @@ from aioproviders.deployment.process.rollout import Rollout
 from aioproviders.deployment.process.templates import Template, changes_between, same_processes
 from aioproviders.deployment.releases import find_release
 from aioproviders.deployment.rollouts import Rollouts
-from aioproviders.errors import ConfigurationError, ConflictError, NotFoundError, ProviderStateError
+from aioproviders.errors import ConflictError, NotFoundError, ProviderStateError
 from aioproviders.logs import ProviderLogger
 
 __all__ = ["Supervisor"]
@@ -228,8 +229,7 @@ class Supervisor:
     async def scale(self, replicas: int) -> DeploymentResult:
         """See `DeploymentProvider.scale`."""
         began = time.monotonic()
-        if isinstance(replicas, bool) or replicas < 0:
-            raise ConfigurationError(f"replicas should be 0 or more, not {replicas!r}")
+        check_replicas(replicas)
         what = f"scaling to {replicas}"
         with self._rollouts.turn(what):
             await self._supersede()

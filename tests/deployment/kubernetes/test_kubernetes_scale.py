@@ -45,11 +45,13 @@ async def test_scaling_is_no_conflict_with_the_next_deploy(kubeconfig, namespace
     assert result.metadata["replicas"].desired == 2
 
 
-async def test_a_number_that_the_server_refuses(deployed):
+async def test_scaling_that_the_server_refuses(limited_kubeconfig, namespace, deployed):
     """Whoever watches is told of the end, too."""
-    async with told_by(deployed) as events:
-        result = await deployed.scale(2**40)
-    assert not result.success
+    look = {"apiGroups": ["*"], "resources": ["*"], "verbs": ["get", "list", "watch"]}
+    async with provider_of(await limited_kubeconfig([look]), namespace) as onlooker:
+        async with told_by(onlooker) as events:
+            result = await onlooker.scale(3)
+    assert result.error_detail.code == "authentication"
     assert [event.kind for event in events] == ["started", "finished"]
     assert events[-1].status == DeploymentStatus.FAILED
 
