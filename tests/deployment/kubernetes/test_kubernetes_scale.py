@@ -48,9 +48,9 @@ async def test_scaling_is_no_conflict_with_the_next_deploy(kubeconfig, namespace
 async def test_scaling_that_the_server_refuses(limited_kubeconfig, namespace, deployed):
     """Whoever watches is told of the end, too."""
     look = {"apiGroups": ["*"], "resources": ["*"], "verbs": ["get", "list", "watch"]}
-    async with provider_of(await limited_kubeconfig([look]), namespace) as onlooker:
-        async with told_by(onlooker) as events:
-            result = await onlooker.scale(3)
+    path = await limited_kubeconfig([look])
+    async with provider_of(path, namespace) as onlooker, told_by(onlooker) as events:
+        result = await onlooker.scale(3)
     assert result.error_detail.code == "authentication"
     assert [event.kind for event in events] == ["started", "finished"]
     assert events[-1].status == DeploymentStatus.FAILED
