@@ -159,7 +159,7 @@ def health(  # noqa: D417, PLR0913 - the shared options are described in their c
     return sweeping.sweep_once(source, selection, json=output.json)
 
 
-@app.command(name="list")
+@app.command(name="list", version_flags=[])
 def list_(*, source: Source = _SOURCE, output: Output = _OUTPUT) -> int:
     """List the providers of the file, if there is one, the drivers installed, and broken plugins."""
     from aioproviders.cli import inventory  # noqa: PLC0415 - only what is run is loaded

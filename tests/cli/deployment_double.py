@@ -86,7 +86,7 @@ class Double(DeploymentProvider[DoubleConfig]):
                 "started", DeploymentStatus.PROGRESSING, f"rolling out {config.version}", replicas=replicas
             )
             if config.version.endswith("-unallowed"):
-                raise AuthenticationError(f"missing: get things; this would do:\n{ROLE}", sent=False)
+                raise AuthenticationError(f"missing: get things; this would do:\n{ROLE}\x1b[2J", sent=False)
             if config.version.endswith(("-slow", "-slower")):
                 await anyio.Path("under-way").touch()
                 try:

@@ -13,7 +13,13 @@ import anyio
 from aioproviders.cli.boundary import FAILED, OK, USAGE, UsageError
 from aioproviders.cli.deploying.opening import Overrides, Target, check_supervised, opened
 from aioproviders.cli.deploying.progress import shown_rollout
-from aioproviders.cli.deploying.report import result_line, show_changes, show_diagnosis, show_result
+from aioproviders.cli.deploying.report import (
+    clean,
+    result_line,
+    show_changes,
+    show_diagnosis,
+    show_result,
+)
 from aioproviders.cli.deploying.signals import Signals, run_with_signals
 from aioproviders.cli.options import Source
 from aioproviders.cli.output import complain, one_line, print_document, write
@@ -90,8 +96,8 @@ def report_result(target: Target, result: DeploymentResult, *, json: bool) -> in
     # What comes below the first line is to be used as it is, such as a Role.
     message, _, below = (result.message or "").partition("\n")
     complain(redactor.text(result_line(name, result.model_copy(update={"message": message}))))
-    if below and not json:
-        sys.stderr.write(f"{redactor.text(below)}\n")
+    if below and not json and sys.stderr is not None:
+        sys.stderr.write("".join(f"{clean(line)}\n" for line in redactor.text(below).splitlines()))
     refused = result.error_detail is not None and isinstance(result.error_detail.error, ConfigurationError)
     return USAGE if refused else FAILED
 

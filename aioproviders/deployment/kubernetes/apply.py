@@ -36,10 +36,8 @@ from aioproviders.errors import (
 
 __all__ = [
     "HANDOVER",
-    "TAKEN_BACK",
     "Applied",
     "Seen",
-    "apply_object",
     "apply_plan",
     "find_autoscaler",
     "look",
@@ -52,7 +50,7 @@ HANDOVER = "aioproviders-handover"
 _OURS = {MANAGER, HANDOVER}
 _SCALED = ("Deployment", "StatefulSet")
 _AUTOSCALER = "HorizontalPodAutoscaler"
-TAKEN_BACK = ("spec.replicas",)
+_TAKEN_BACK = ("spec.replicas",)
 """What an autoscaler that is left over has held."""
 _ESTABLISHED_WITHIN = 30.0
 _NO_DRY_RUN = "does not support dry run"
@@ -110,7 +108,7 @@ async def apply_plan(
             await first(before)
             first = None
         if Ref.of(obj) == plan.workload and ending is not None:
-            workload = await apply_object(api, obj, force=force, taking=TAKEN_BACK)
+            workload = await apply_object(api, obj, force=force, taking=_TAKEN_BACK)
             with suppress(AuthenticationError, ConflictError):  # pruning will tell; or somebody made it anew
                 await api.delete(Ref.of(ending), uid=ending["metadata"]["uid"])
         elif Ref.of(obj) == plan.workload:
@@ -208,7 +206,7 @@ async def try_object(api: Api, plan: Plan, obj: Object, seen: Seen, *, force: bo
     """
     kinds = {item["kind"] for item in plan.objects}
     is_workload = Ref.of(obj) == plan.workload
-    taking = TAKEN_BACK if is_workload and seen.ending is not None else ()
+    taking = _TAKEN_BACK if is_workload and seen.ending is not None else ()
     if is_workload and seen.autoscaler is not None:
         obj = _left_to_autoscaler(obj, seen.before)
     try:
