@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack, aclosing, contextmanager
 from typing import Any
 
 import anyio
@@ -237,6 +237,8 @@ class Api:
     ) -> AsyncGenerator[Object, None]:
         """Yield the events of one watch request, ``{"type": …, "object": …}``, bookmarks too, until it ends.
 
+        The first one is ours, ``{"type": "OPENED", "object": {}}``: the server has begun to answer.
+
         Close it with ``aclose`` when left before its end.
 
         Args:
@@ -264,9 +266,12 @@ class Api:
             fieldSelector=fields,
         )
         what = f"watch {kind} in {namespace or 'all namespaces'}"
-        lines = self.lines(path, query, idle=idle, what=what)
+        lines = self._stream(path, query, idle=idle, what=what)
         try:
             async for line in lines:
+                if line is None:
+                    yield {"type": "OPENED", "object": {}}
+                    continue
                 event = _parsed(line, what)
                 if event.get("type") == "ERROR":
                     status = event.get("object") or {}
@@ -281,7 +286,6 @@ class Api:
         query: Mapping[str, Any] | None = None,
         *,
         idle: float | None = None,
-        what: str | None = None,
     ) -> AsyncGenerator[bytes, None]:
         """Yield the lines that a path answers, as they come, without their ends.
 
@@ -291,16 +295,24 @@ class Api:
             path: The path.
             query: Query parameters.
             idle: Seconds to wait for an answer, and then for each line; None for ever.
-            what: What it is for, in errors.
 
         Raises:
             ProviderUnavailableError: The connection broke, or nothing came for `idle` seconds.
         """
-        what = what or f"read {path}"
+        async with aclosing(self._stream(path, query, idle=idle, what=f"read {path}")) as stream:
+            async for line in stream:
+                if line is not None:
+                    yield line
+
+    async def _stream(
+        self, path: str, query: Mapping[str, Any] | None, *, idle: float | None, what: str
+    ) -> AsyncGenerator[bytes | None, None]:
+        """Yield None when the server begins to answer, and then the lines."""
         async with AsyncExitStack() as stack:
             stream = self.connection.open("GET", path, what, query=query, headers={"Accept": "*/*"})
             with _not_idle(idle, what):
                 response = await stack.enter_async_context(stream)
+            yield None
             while True:
                 with _not_idle(idle, what):
                     line = await response.content.readline()

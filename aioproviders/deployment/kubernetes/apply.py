@@ -9,22 +9,28 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import anyio
 
 from aioproviders.deployment.kubernetes.api import Api
 from aioproviders.deployment.kubernetes.errors import FieldConflictError
+from aioproviders.deployment.kubernetes.intent import read_release
 from aioproviders.deployment.kubernetes.objects import (
+    CHANGE_CAUSE,
+    HANDOVER,
     MANAGER,
     RELEASE,
+    VERSION,
     Object,
     Ref,
     annotations_of,
     is_applied_by_us,
 )
 from aioproviders.deployment.kubernetes.plan import Plan
+from aioproviders.deployment.kubernetes.provenance import origins_of
 from aioproviders.deployment.kubernetes.side_by_side import side_by_side
+from aioproviders.deployment.kubernetes.workloads import is_of, revision_objects, revisions_of
 from aioproviders.errors import (
     AuthenticationError,
     ConfigurationError,
@@ -35,7 +41,6 @@ from aioproviders.errors import (
 )
 
 __all__ = [
-    "HANDOVER",
     "Applied",
     "Seen",
     "apply_plan",
@@ -45,13 +50,13 @@ __all__ = [
     "try_object",
 ]
 
-HANDOVER = "aioproviders-handover"
-"""The manager that holds the number of replicas from when we let go of it until the autoscaler sets it."""
 _OURS = {MANAGER, HANDOVER}
 _SCALED = ("Deployment", "StatefulSet")
 _AUTOSCALER = "HorizontalPodAutoscaler"
 _TAKEN_BACK = ("spec.replicas",)
 """What an autoscaler that is left over has held."""
+_UNDONE = ("spec.template", *(f"metadata.annotations.{note}" for note in (RELEASE, VERSION, CHANGE_CAUSE)))
+"""What ``kubectl rollout undo`` makes its own."""
 _ESTABLISHED_WITHIN = 30.0
 _NO_DRY_RUN = "does not support dry run"
 """What the API server says of an admission webhook that has side effects."""
@@ -65,7 +70,7 @@ class Applied:
         before: The workload before; None where there was none.
         workload: The workload as its PATCH returned it; its ``metadata.generation`` is what to wait for.
         autoscaler: Name of the HorizontalPodAutoscaler that owns the replicas, if one does.
-        changed: Whether it is another release than before, or the workload was not as it should be.
+        changed: Whether it is another release than before, or anything was not as it should be.
     """
 
     before: Object | None
@@ -100,43 +105,47 @@ async def apply_plan(
         ConfigurationError: The server does not take an object. Nothing is applied, unless that could be known
             only from what the plan itself brings, as a kind or a namespace.
     """
-    before, autoscaler, ending = seen = await look(api, plan, leftovers)
-    await _try_plan(api, plan, seen, force=force)
-    workload: Object = {}
+    seen = await look(api, plan, leftovers)
+    tried = await _try_plan(api, plan, seen, force=force)
+    before, workload, changed = seen.before, Object(), False
     for obj in plan.objects:
         if first is not None and obj["kind"] != "Namespace":
             await first(before)
             first = None
-        if Ref.of(obj) == plan.workload and ending is not None:
-            workload = await apply_object(api, obj, force=force, taking=_TAKEN_BACK)
-            with suppress(AuthenticationError, ConflictError):  # pruning will tell; or somebody made it anew
-                await api.delete(Ref.of(ending), uid=ending["metadata"]["uid"])
-        elif Ref.of(obj) == plan.workload:
-            workload = await _apply_workload(api, plan, obj, before, autoscaler, force=force)
-        else:
-            made = await apply_object(api, obj, force=force)
-            if obj["kind"] == "CustomResourceDefinition":
-                await _established(api, made)
-    changed = (
-        before is None
-        or before["metadata"].get("generation") != workload["metadata"].get("generation")
-        or annotations_of(before).get(RELEASE) != plan.release
-    )
-    return Applied(before, workload, autoscaler, changed)
+        if Ref.of(obj) == plan.workload:
+            workload = await _apply_workload(api, plan, obj, seen, force=force)
+            continue
+        made = await apply_object(api, obj, force=force)
+        changed |= _state(made) != _state(tried.get(Ref.of(obj)))
+        if obj["kind"] == "CustomResourceDefinition":
+            await _established(api, made)
+    changed |= before is None or _state(before) != _state(workload)
+    changed |= before is None or annotations_of(before).get(RELEASE) != plan.release
+    return Applied(before, workload, seen.autoscaler, changed)
 
 
-class Seen(NamedTuple):
+def _state(obj: Object | None) -> Any:
+    """Return what is another after each change that counts; of a dry run, what it was before."""
+    metadata = obj["metadata"] if obj else {}
+    return metadata.get("generation") or metadata.get("resourceVersion")
+
+
+@dataclass
+class Seen:
     """What is there before a plan is applied.
 
     Attributes:
         before: The workload; None where there is none.
         autoscaler: Name of the autoscaler that owns its replicas, if one does.
         ending: Or else the autoscaler of ours that is left over.
+        taking: Fields of the workload, or what they begin with, that are taken over from whomever they
+            belong to; `try_object` finds some.
     """
 
     before: Object | None
     autoscaler: str | None
     ending: Object | None
+    taking: tuple[str, ...] = ()
 
 
 async def look(api: Api, plan: Plan, leftovers: Collection[Ref] = ()) -> Seen:
@@ -160,20 +169,26 @@ async def look(api: Api, plan: Plan, leftovers: Collection[Ref] = ()) -> Seen:
             autoscaler = name
 
     await side_by_side([read, ask] if autoscaler is None else [read])
-    return Seen(before, autoscaler, ending)
+    return Seen(before, autoscaler, ending, _TAKEN_BACK if ending is not None else ())
 
 
-async def _try_plan(api: Api, plan: Plan, seen: Seen, *, force: bool) -> None:
+async def _try_plan(api: Api, plan: Plan, seen: Seen, *, force: bool) -> dict[Ref, Object]:
     """Ask the server whether it takes what is to be applied, before anything is.
+
+    Returns:
+        What the objects would be, as far as it can tell.
 
     Raises:
         FieldConflictError: Fields belong to other managers.
         ConfigurationError: It does not take an object.
     """
+    answers: dict[Ref, Object] = {}
 
     async def ask(obj: Object) -> None:
         try:
-            await try_object(api, plan, obj, seen, force=force)
+            answer = await try_object(api, plan, obj, seen, force=force)
+            if answer is not None:
+                answers[Ref.of(obj)] = answer
         except FieldConflictError:
             raise
         except ConfigurationError as error:
@@ -185,6 +200,7 @@ async def _try_plan(api: Api, plan: Plan, seen: Seen, *, force: bool) -> None:
     # Of a kind that the plan itself defines anew, the server only knows as it was.
     tried = [obj for obj in plan.objects if (Ref.of(obj).group, obj["kind"]) not in plan.defined_kinds]
     await side_by_side([partial(ask, obj) for obj in tried])
+    return answers
 
 
 async def try_object(api: Api, plan: Plan, obj: Object, seen: Seen, *, force: bool) -> Object | None:
@@ -206,11 +222,18 @@ async def try_object(api: Api, plan: Plan, obj: Object, seen: Seen, *, force: bo
     """
     kinds = {item["kind"] for item in plan.objects}
     is_workload = Ref.of(obj) == plan.workload
-    taking = _TAKEN_BACK if is_workload and seen.ending is not None else ()
     if is_workload and seen.autoscaler is not None:
         obj = _left_to_autoscaler(obj, seen.before)
     try:
-        return await apply_object(api, obj, force=force, dry_run=True, taking=taking)
+        try:
+            return await apply_object(
+                api, obj, force=force, dry_run=True, taking=seen.taking if is_workload else ()
+            )
+        except FieldConflictError:
+            if not is_workload or seen.before is None or not await _is_as_released(api, seen.before):
+                raise
+            seen.taking += _UNDONE
+            return await apply_object(api, obj, force=force, dry_run=True, taking=seen.taking)
     except NotFoundError:
         if "Namespace" not in kinds:
             raise
@@ -218,6 +241,25 @@ async def try_object(api: Api, plan: Plan, obj: Object, seen: Seen, *, force: bo
         if error.status_code is not None or "CustomResourceDefinition" not in kinds:
             raise
     return None
+
+
+async def _is_as_released(api: Api, workload: Object) -> bool:
+    """Whether its template is that of a release of ours, whoever has brought it back.
+
+    Taking it over from them then loses nothing that is theirs.
+    """
+    revisions = revisions_of(workload, await revision_objects(api, workload))
+    origins = origins_of(workload, revisions)
+    origin = next((origins[revision.name] for revision in revisions if is_of(workload, revision)), None)
+    if origin is None or not origin.own or RELEASE not in origin.notes:
+        return False
+    try:
+        # The release's first revision may be gone, and this one be taken for it.
+        stored = await read_release(api, Ref.of(workload), origin.notes[RELEASE])
+        await apply_object(api, without_replicas(stored.workload_object), dry_run=True)
+    except (NotFoundError, FieldConflictError, ConfigurationError):
+        return False
+    return True
 
 
 def _left_to_autoscaler(obj: Object, before: Object | None) -> Object:
@@ -256,11 +298,14 @@ def _scales(autoscaler: Mapping[str, Any], workload: Ref) -> bool:
     return (target.get("kind"), target.get("name")) == (workload.kind, workload.name)
 
 
-async def _apply_workload(  # noqa: PLR0913 - all that is known of it
-    api: Api, plan: Plan, obj: Object, before: Object | None, autoscaler: str | None, *, force: bool
-) -> Object:
-    if autoscaler is None:
-        return await apply_object(api, obj, force=force)
+async def _apply_workload(api: Api, plan: Plan, obj: Object, seen: Seen, *, force: bool) -> Object:
+    before, ending = seen.before, seen.ending
+    if seen.autoscaler is None:
+        workload = await apply_object(api, obj, force=force, taking=seen.taking)
+        if ending is not None:
+            with suppress(AuthenticationError, ConflictError):  # pruning will tell; or somebody made it anew
+                await api.delete(Ref.of(ending), uid=ending["metadata"]["uid"])
+        return workload
     if before is not None and owns_replicas(before):
         # Were we just to leave the field out, it would be nobody's, and fall to its default of 1.
         kept = {
@@ -270,7 +315,7 @@ async def _apply_workload(  # noqa: PLR0913 - all that is known of it
             "spec": {"replicas": before["spec"]["replicas"]},
         }
         await api.apply(kept, manager=HANDOVER)
-    return await apply_object(api, without_replicas(obj), force=force)
+    return await apply_object(api, without_replicas(obj), force=force, taking=seen.taking)
 
 
 def owns_replicas(obj: Mapping[str, Any]) -> bool:
@@ -303,7 +348,7 @@ async def apply_object(
         obj: The object.
         force: Whether to take over fields of other managers.
         dry_run: Whether to tell only what would be.
-        taking: Fields that are taken over from whomever they belong to.
+        taking: Fields, or what they begin with, that are taken over from whomever they belong to.
 
     Raises:
         FieldConflictError: Fields belong to other managers.
@@ -311,7 +356,8 @@ async def apply_object(
     try:
         return await api.apply(obj, force=force, dry_run=dry_run)
     except FieldConflictError as error:
-        if not all(manager in _OURS or field in taking for field, manager in error.conflicts):
+        taken = tuple(taking)
+        if not all(manager in _OURS or field.startswith(taken) for field, manager in error.conflicts):
             raise
     return await api.apply(obj, force=True, dry_run=dry_run)
 

@@ -201,15 +201,16 @@ class Deploying:
             return _Undone()
         if self._applied is None and annotations_of(before).get(RELEASE) == self._plan.release:
             return _Undone()  # cut off while applying what was there already
-        limit = self._hands.config.rollback_timeout_ms / 1000
+        hands, limit = self._hands, self._hands.config.rollback_timeout_ms / 1000
         try:
-            back = await go_back(self._hands, self._plan.workload, self._plan.release, before)
+            back = await go_back(hands, self._plan.workload, self._plan.release, before)
         except RolloutError as failure:
             return _Undone(error=failure.error.message)
         except ProviderError as error:
             return _Undone(error=error.message)
         except TimeoutError:
-            return _Undone(error=f"it was not done within {limit:g} s")
+            why = f": {hands.patience.error.message}" if hands.patience.error else ""
+            return _Undone(error=f"it was not done within {limit:g} s{why}")
         return _Undone() if back is None else _Undone(*back)
 
     async def _undo_half(self) -> _Undone:

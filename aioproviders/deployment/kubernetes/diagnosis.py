@@ -11,6 +11,7 @@ from aioproviders.deployment.kubernetes.api import Api
 from aioproviders.deployment.kubernetes.objects import Object, Ref
 from aioproviders.deployment.kubernetes.pods import Trouble, trouble_of
 from aioproviders.deployment.kubernetes.side_by_side import side_by_side
+from aioproviders.deployment.kubernetes.waiting import Verdict
 from aioproviders.deployment.models import Diagnosis
 from aioproviders.errors import ProviderError
 from aioproviders.redaction import Redactor
@@ -48,6 +49,7 @@ async def diagnose(  # noqa: PLR0913 - what there is to look at
     trouble: Trouble | None,
     pods: Sequence[Object],
     failing: Object,
+    refusal: Verdict | None = None,
 ) -> Diagnosis:
     """Find out what is wrong; takes a few seconds at most and never fails.
 
@@ -59,8 +61,12 @@ async def diagnose(  # noqa: PLR0913 - what there is to look at
         trouble: The pod that shows it, where the wait has found one.
         pods: The new release's pods.
         failing: The object that tells where no pod does: the ReplicaSet, the workload.
+        refusal: Why not all pods may be made, where that is so.
     """
     trouble = trouble or _worst(pods)
+    if refusal is not None and (trouble is None or not trouble.doomed):
+        # The pods that are there have nothing to do with it.
+        trouble, reason, message = None, refusal.reason, refusal.message
     if trouble is not None:
         reason, message = trouble.reason, trouble.message or message
         about = Ref("v1", "Pod", failing["metadata"]["namespace"], trouble.pod)

@@ -135,7 +135,7 @@ def _field_conflict(causes: list[Any], what: str) -> FieldConflictError:
     others = [conflict for conflict in conflicts if conflict[1] != MANAGER] or conflicts
     told = ", ".join(f"{field} is owned by {manager}" for field, manager in others)
     error = FieldConflictError(
-        f"{what}: {_one_line(told)}; leave it out, or take it over with force=True",
+        f"{what}: {_one_line(told)}; leave it out, or take it over with force = true",
         status_code=_CONFLICT,
         sent=False,
     )

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Self
 
 __all__ = [
     "CHANGE_CAUSE",
+    "HANDOVER",
     "HEALTHY",
     "MANAGER",
     "RELEASE",
@@ -27,6 +28,8 @@ Object = dict[str, Any]
 
 MANAGER = "aioproviders"
 """Our field manager, and what ``app.kubernetes.io/managed-by`` says."""
+HANDOVER = "aioproviders-handover"
+"""The manager that holds the number of replicas from when we let go of it until the autoscaler sets it."""
 RELEASE = "aioproviders.dev/release"
 """Annotation of a workload: the hash of the release; and the type and a label of stored releases."""
 VERSION = "aioproviders.dev/version"

@@ -6,7 +6,6 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
 
-import anyio
 from pydantic import ValidationError
 
 from aioproviders.calls import current_call
@@ -22,6 +21,7 @@ from aioproviders.deployment.kubernetes.history import history_of
 from aioproviders.deployment.kubernetes.intent import list_releases
 from aioproviders.deployment.kubernetes.objects import Object, Ref
 from aioproviders.deployment.kubernetes.output import Following, last_lines
+from aioproviders.deployment.kubernetes.patience import Patience
 from aioproviders.deployment.kubernetes.plan import Plan, make_plan
 from aioproviders.deployment.kubernetes.preflight import Preflight
 from aioproviders.deployment.kubernetes.prune import find_leftovers
@@ -51,7 +51,6 @@ __all__ = ["KubernetesDeploymentProvider"]
 
 _CLUSTER = ("cluster_name", "context", "kubeconfig_path")
 """What says which cluster it is: a provider is connected to one."""
-_FIRST_WAIT, _LONGEST_WAIT = 0.1, 2.0
 
 
 class KubernetesDeploymentProvider(DeploymentProvider[KubernetesDeploymentConfig]):
@@ -65,6 +64,7 @@ class KubernetesDeploymentProvider(DeploymentProvider[KubernetesDeploymentConfig
         super().__init__(config)
         self._rollouts = Rollouts()
         self._preflight = Preflight()
+        self._patience = Patience(self.config.timeout_ms / 1000)
         self._connection: Connection | None = None
         self._apis: tuple[Api, Api] | None = None
         self._last = self.config
@@ -73,7 +73,8 @@ class KubernetesDeploymentProvider(DeploymentProvider[KubernetesDeploymentConfig
     async def initialize(self) -> None:
         """Read the kubeconfig and make the client; the cluster is not asked anything."""
         self._connection = await connect(self.config, self.conceal)
-        self._apis = Api(self._connection, run=self.request), Api(self._connection, run=self._persist)
+        patient = Api(self._connection, run=self._patience.run)
+        self._apis = Api(self._connection, run=self.request), patient
 
     async def cleanup(self) -> None:
         """Close the client; what is deployed stays."""
@@ -198,22 +199,7 @@ class KubernetesDeploymentProvider(DeploymentProvider[KubernetesDeploymentConfig
         api, patient = self._apis
         # What is concealed in passing is forgotten in time, and a config may have more than that.
         redactor = Redactor(secrets_in(self.config) | secrets_in(config))
-        return Hands(api, patient, config, self._rollouts, self.logger, redactor)
-
-    async def _persist(self, attempt: Attempt, idempotent: bool) -> Any:
-        """Make a request again and again until it works; who calls bounds the time."""
-        wait = _FIRST_WAIT
-        while True:
-            try:
-                with anyio.fail_after(self.config.timeout_ms / 1000):
-                    return await attempt()
-            except (ProviderError, TimeoutError) as error:
-                sent = getattr(error, "sent", True)
-                retryable = getattr(error, "retryable", True)
-                if not retryable or (sent and not idempotent):
-                    raise
-            await anyio.sleep(wait)
-            wait = min(wait * 2, _LONGEST_WAIT)
+        return Hands(api, patient, self._patience, config, self._rollouts, self.logger, redactor)
 
     async def _planned(self, config: DeploymentConfig) -> tuple[KubernetesDeploymentConfig, Plan]:
         complete = self._completed(config)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from time import monotonic
+from typing import NamedTuple
 
 import anyio
 
@@ -20,6 +21,7 @@ from aioproviders.deployment.kubernetes.intent import (
 )
 from aioproviders.deployment.kubernetes.objects import RELEASE, VERSION, Object, Ref, annotations_of
 from aioproviders.deployment.kubernetes.plan import Plan
+from aioproviders.deployment.kubernetes.provenance import version_noted
 from aioproviders.deployment.kubernetes.prune import find_leftovers, prune
 from aioproviders.deployment.kubernetes.rolling import (
     Hands,
@@ -29,10 +31,10 @@ from aioproviders.deployment.kubernetes.rolling import (
     roll_out,
 )
 from aioproviders.deployment.kubernetes.scene import Scene
-from aioproviders.deployment.kubernetes.status import tag_of
 from aioproviders.deployment.kubernetes.waiting import counts_of, rollout_verdict, updates_by_itself
 from aioproviders.deployment.kubernetes.workloads import (
     Revision,
+    is_of,
     merge_patch,
     paused_by,
     revision_objects,
@@ -44,6 +46,14 @@ from aioproviders.deployment.releases import find_release
 from aioproviders.errors import ConflictError, NotFoundError, ProviderError
 
 __all__ = ["go_back", "keep_replicas", "roll_back"]
+
+
+class _Restored(NamedTuple):
+    """The workload as it was applied, the plan where one is stored, and whether anything had to change."""
+
+    workload: Object
+    plan: Plan | None
+    changed: bool
 
 
 async def roll_back(hands: Hands, ref: Ref, wanted: str) -> DeploymentResult:
@@ -67,18 +77,15 @@ async def roll_back(hands: Hands, ref: Ref, wanted: str) -> DeploymentResult:
         raise ConflictError(
             f"{ref} was paused by {manager}; 'kubectl rollout resume' it, or nothing would be rolled back"
         )
-    same = _is_same(workload, revision, stored) and paused_by(workload) is None
-    if same and _is_done(workload):
-        metadata = await describe_workload(hands, workload, None, started)
-        status = _well(workload)
-        return result_of(workload, status, f"{release.version} runs already: unchanged", metadata)
     hands.rollouts.tell("started", DeploymentStatus.PROGRESSING, f"rolling back to {release.version}")
     hands.logger.info("rollout.started", version=release.version, revision=release.revision, rollback=True)
-    plan: Plan | None = None
     try:
-        if not same:  # else it is waited for
-            workload, plan = await _restore(hands, hands.api, workload, stored or revision, earlier)
-        scene = await roll_out(hands, workload, hands.config.rollout_timeout_ms)
+        # A revision without a release has the version that its history tells, which may be none of its own.
+        target = stored or replace(revision, annotations=_noted(revision, release.version))
+        restored = await _restore(hands, hands.api, workload, target, earlier)
+        if not restored.changed and _is_done(restored.workload):
+            return await _unchanged(hands, restored.workload, release.version, started)
+        scene = await roll_out(hands, restored.workload, hands.config.rollout_timeout_ms)
     except RolloutError as failure:
         hands.logger.warning("rollout.failed", version=release.version, reason=failure.diagnosis.reason)
         metadata = await describe_workload(hands, failure.workload, None, started)
@@ -94,7 +101,7 @@ async def roll_back(hands: Hands, ref: Ref, wanted: str) -> DeploymentResult:
         raise
     if stored is not None and not stored.healthy:
         await _note_healthy(hands, ref, stored)
-    await _clear_up(hands, hands.api, plan, earlier)
+    await _clear_up(hands, hands.api, restored.plan, earlier)
     metadata = await describe_workload(hands, scene.workload, scene, started)
     counts, status = counts_of(scene.workload), _well(scene.workload)
     message = f"rolled back to {release.version}"
@@ -132,10 +139,10 @@ async def go_back(hands: Hands, ref: Ref, failed: str, before: Object | None) ->
         number = before["spec"].get("replicas") if before else None
         if number is not None:
             now = {**now, "spec": {**now["spec"], "replicas": number}}
-        workload, plan = await _restore(hands, api, now, target, earlier)
-        scene = await roll_out(hands, workload, hands.config.rollback_timeout_ms, api=api)
+        restored = await _restore(hands, api, now, target, earlier)
+        scene = await roll_out(hands, restored.workload, hands.config.rollback_timeout_ms, api=api)
     with anyio.move_on_after(limit):
-        await _clear_up(hands, api, plan, earlier)
+        await _clear_up(hands, api, restored.plan, earlier)
     version = target.version if isinstance(target, StoredRelease) else _version(target)
     return scene, version
 
@@ -176,20 +183,31 @@ async def _restore(
     workload: Object,
     target: StoredRelease | Revision,
     earlier: Sequence[StoredRelease],
-) -> tuple[Object, Plan | None]:
-    """Apply the release; returns the workload, and the plan where one is stored."""
+) -> _Restored:
+    """Apply the release; what runs it already may have been changed by others."""
     ref, config = Ref.of(workload), hands.config
     if isinstance(target, StoredRelease):
         plan = await read_release(api, ref, target.release)
         gone = await find_leftovers(api, plan, earlier) if config.prune else ()
         applied = await apply_plan(api, keep_replicas(plan, workload), force=config.force, leftovers=gone)
         await write_release(api, plan, earlier)
-        return applied.workload, plan
-    # Made by somebody else before us: there is no intent, just the pods' template.
+        return _Restored(applied.workload, plan, applied.changed)
+    # Made by somebody else: there is no intent, just the pods' template.
+    if is_of(workload, target):
+        return _Restored(workload, None, changed=False)
     notes = {RELEASE: None, VERSION: target.annotations.get(VERSION)}
     template = merge_patch(unhashed(workload["spec"]["template"]), target.template)
     changes: Object = {"metadata": {"annotations": notes}, "spec": {"template": template}}
-    return await api.patch(ref, changes), None
+    return _Restored(await api.patch(ref, changes), None, changed=True)
+
+
+async def _unchanged(hands: Hands, workload: Object, version: str, started: float) -> DeploymentResult:
+    """Return the result where nothing was to be done."""
+    status, message = _well(workload), f"{version} runs already: unchanged"
+    metadata = await describe_workload(hands, workload, None, started)
+    hands.logger.info("rollout.completed", version=version, changed=False)
+    hands.rollouts.tell("finished", status, message, replicas=counts_of(workload))
+    return result_of(workload, status, message, metadata)
 
 
 async def _note_healthy(hands: Hands, ref: Ref, stored: StoredRelease) -> None:
@@ -228,15 +246,10 @@ def _well(workload: Object) -> DeploymentStatus:
     return DeploymentStatus.SCALED_TO_ZERO if zero else DeploymentStatus.HEALTHY
 
 
-def _is_same(workload: Object, revision: Revision, stored: StoredRelease | None) -> bool:
-    if stored is not None and annotations_of(workload).get(RELEASE) != stored.release:
-        # Another release may have the same template; but it is another Service, or ConfigMap.
-        return False
-    if workload["kind"] != "Deployment":
-        return revision.current  # a ControllerRevision writes its template in another way
-    return bool(revision.template == unhashed(workload["spec"]["template"]))
+def _noted(revision: Revision, version: str) -> dict[str, str]:
+    notes = dict(revision.annotations)
+    return notes | {VERSION: version} if VERSION in notes else notes
 
 
 def _version(revision: Revision) -> str:
-    tag = tag_of(revision.images[0]) if revision.images else None
-    return revision.annotations.get(VERSION) or tag or "what ran before"
+    return version_noted(revision.annotations, revision.images) or "what ran before"

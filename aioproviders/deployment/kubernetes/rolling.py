@@ -14,10 +14,17 @@ from aioproviders.deployment.kubernetes.api import Api
 from aioproviders.deployment.kubernetes.config import KubernetesDeploymentConfig
 from aioproviders.deployment.kubernetes.diagnosis import diagnose
 from aioproviders.deployment.kubernetes.objects import Object, Ref
+from aioproviders.deployment.kubernetes.patience import Patience
 from aioproviders.deployment.kubernetes.pods import is_ended, is_ready
 from aioproviders.deployment.kubernetes.scene import Decision, Scene
 from aioproviders.deployment.kubernetes.status import instances_of, revision_number, version_of
-from aioproviders.deployment.kubernetes.waiting import LATE, Verdict, counts_of, rollout_verdict
+from aioproviders.deployment.kubernetes.waiting import (
+    LATE,
+    Verdict,
+    counts_of,
+    refusal_of,
+    rollout_verdict,
+)
 from aioproviders.deployment.kubernetes.workloads import (
     images_of,
     is_controlled_by,
@@ -39,6 +46,7 @@ from aioproviders.redaction import Redactor
 __all__ = ["Hands", "RolloutError", "describe_workload", "result_of", "roll_out"]
 
 TIMEOUT = "RolloutTimeout"
+UNREACHABLE = "ApiServerUnreachable"
 
 
 @dataclass(frozen=True)
@@ -49,6 +57,7 @@ class Hands:
         api: The API server; each request is under the provider's limits.
         patient: The same for what must be done whatever becomes of the caller: under no limit but the
             time that it is given.
+        patience: What runs the requests of `patient`.
         config: What is to be deployed, and how.
         rollouts: Tells who looks on.
         logger: The provider's.
@@ -57,6 +66,7 @@ class Hands:
 
     api: Api
     patient: Api
+    patience: Patience
     config: KubernetesDeploymentConfig
     rollouts: Rollouts
     logger: ProviderLogger
@@ -110,7 +120,10 @@ async def roll_out(
             await _unstick(hands, api or hands.api, scene)
         verdict = await scene.until_decided(decide, teller.tell)
     if scope.cancelled_caught:
-        verdict = Verdict("failed", f"not done within {limit_ms / 1000:g} s: {teller.last}", TIMEOUT)
+        late = f"not done within {limit_ms / 1000:g} s"
+        if scene.lost is not None:
+            raise _out_of_reach(late, scene, *scene.lost)
+        verdict = Verdict("failed", f"{late}: {scene.standing}", TIMEOUT)
     if verdict.outcome == "done":
         return scene
     diagnosis = await diagnose(
@@ -121,6 +134,7 @@ async def roll_out(
         trouble=scene.trouble,
         pods=scene.new_pods,
         failing=scene.replica_set or scene.workload,
+        refusal=refusal_of(scene.replica_set or {}),
     )
     told = str(diagnosis)
     kind: type[ProviderError] = RequestError
@@ -128,6 +142,21 @@ async def roll_out(
         kind = ProviderTimeoutError
         told = f"{verdict.message}; {told}" if diagnosis.reason != verdict.reason else told
     raise RolloutError(kind(told, outage=False, retryable=False), diagnosis, scene.workload)
+
+
+def _out_of_reach(late: str, scene: Scene, seconds: float, error: ProviderError) -> RolloutError:
+    """Return the failure of a rollout of which nothing is known: there is nobody to ask about it."""
+    message = (
+        f"{late}: the API server can't be reached since {seconds:.0f} s ({error.message}); "
+        f"last seen: {scene.standing}"
+    )
+    diagnosis = Diagnosis(
+        reason=UNREACHABLE,
+        message=message,
+        suggestion="check the way to the API server; the cluster goes on with the rollout by itself",
+    )
+    failure = ProviderTimeoutError(message, outage=False, retryable=False)
+    return RolloutError(failure, diagnosis, scene.workload)
 
 
 async def _unstick(hands: Hands, api: Api, scene: Scene) -> None:
@@ -197,11 +226,10 @@ class _Teller:
         self._hands = hands
         self._counts: Any = None
         self._instances: Mapping[str, Instance] = {}
-        self.last = ""
 
     def tell(self, scene: Scene, message: str) -> None:
         workload, tell = scene.workload, self._hands.rollouts.tell
-        counts, self.last = counts_of(workload), message
+        counts = counts_of(workload)
         if (counts, message) != self._counts:
             self._counts = counts, message
             tell("progress", DeploymentStatus.PROGRESSING, message, replicas=counts)

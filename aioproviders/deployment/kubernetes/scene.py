@@ -11,15 +11,29 @@ import anyio
 from aioproviders.deployment.kubernetes.api import Api
 from aioproviders.deployment.kubernetes.objects import RELEASE, Object, Ref, annotations_of
 from aioproviders.deployment.kubernetes.pods import Trouble, is_unschedulable
-from aioproviders.deployment.kubernetes.waiting import LATE, Verdict, failure_of, progressing_of
+from aioproviders.deployment.kubernetes.waiting import (
+    LATE,
+    Verdict,
+    failure_of,
+    progressing_of,
+    refusal_of,
+)
 from aioproviders.deployment.kubernetes.watching import Mirror
-from aioproviders.deployment.kubernetes.workloads import new_pods, new_replica_set, paused_by, selector_of
+from aioproviders.deployment.kubernetes.workloads import (
+    new_pods,
+    new_replica_set,
+    paused_by,
+    selector_of,
+    without,
+)
 from aioproviders.errors import ConflictError, NotFoundError, ProviderError
 
 __all__ = ["Decision", "Scene", "TakenOverError"]
 
 UNSCHEDULABLE_GRACE = 15.0
 """Seconds after which a pod that fits on no node is taken for doomed: a node may be on its way."""
+REFUSAL_GRACE = 1.0
+"""Seconds for which a quota may keep pods from being made: the controller tries again, and ends old ones."""
 
 Decision = Callable[[Object, int], Verdict]
 
@@ -37,6 +51,7 @@ class Scene:
 
     Attributes:
         trouble: Of a rollout that has failed, the pod that shows why.
+        standing: Where it stands, as seen last.
     """
 
     def __init__(self, api: Api, workload: Object) -> None:
@@ -56,9 +71,16 @@ class Scene:
         self._replica_sets = Mirror(api, "apps/v1", "ReplicaSet", namespace, labels=labels)
         self._pods = Mirror(api, "v1", "Pod", namespace, labels=labels)
         self._unschedulable: dict[str, float] = {}
+        self._refused_at: float | None = None
+        self._hope_at = 0.0
+        self._names: frozenset[str] = frozenset()
+        self._final_at = math.inf
         self._changed = anyio.Event()
         self._error: ProviderError | None = None
+        self._mirrors = (self._workloads, *([self._replica_sets] if self._deployment else []), self._pods)
+        self._lost_at: float | None = None
         self.trouble: Trouble | None = None
+        self.standing = "nothing yet"
 
     @property
     def workload(self) -> Object:
@@ -91,6 +113,17 @@ class Scene:
         """Whether all of it is here."""
         return self._pods.synced and (self._replica_sets.synced or not self._deployment)
 
+    @property
+    def lost(self) -> tuple[float, ProviderError] | None:
+        """For how many seconds the API server can't be reached, and why; None where it can."""
+        error = next((mirror.lost for mirror in self._mirrors if mirror.lost is not None), None)
+        if error is None:
+            self._lost_at = None
+            return None
+        now = monotonic()
+        self._lost_at = now if self._lost_at is None else self._lost_at
+        return now - self._lost_at, error
+
     async def until_decided(self, decide: Decision, tell: Callable[[Scene, str], None]) -> Verdict:
         """Look on until the rollout is over.
 
@@ -106,8 +139,7 @@ class Scene:
         verdict: Verdict | None = None
         failure: ProviderError | None = None
         async with anyio.create_task_group() as task_group:
-            mirrors = [self._workloads, self._pods, *([self._replica_sets] if self._deployment else [])]
-            for mirror in mirrors:
+            for mirror in self._mirrors:
                 task_group.start_soon(self._follow, mirror)
             try:
                 verdict = await self._decided(decide, tell)
@@ -128,12 +160,14 @@ class Scene:
             verdict = decide(self.workload, self._first["metadata"].get("generation", 0))
             if verdict.reason == LATE and self._was_late_before():
                 verdict = Verdict("waiting", "the controller still tells of the deadline of before")
-            tell(self, verdict.message)
+            self.standing = verdict.message
+            lost = f"the API server can't be reached, trying again; last seen: {verdict.message}"
+            tell(self, verdict.message if self.lost is None else lost)
             if verdict.outcome == "waiting":
                 verdict = self._failure() or verdict
             if verdict.outcome != "waiting":
                 return verdict
-            with anyio.move_on_after(self._until_unschedulable_is_doomed()):
+            with anyio.move_on_after(self._until_doomed()):
                 await changed.wait()
 
     def _was_late_before(self) -> bool:
@@ -185,17 +219,35 @@ class Scene:
             pods,
             wanted=wanted,
             replica_set=replica_set,
-            old_pods_end=any(pod["metadata"].get("deletionTimestamp") for pod in self.pods),
+            old_pods=without(self.pods, pods),
             long_unschedulable={
                 name for name, since in self._unschedulable.items() if now >= since + UNSCHEDULABLE_GRACE
             },
         )
-        if failure is None:
+        self._final_at = self._refusal_is_final_at(replica_set, hope=failure is None)
+        if failure is None or (failure[1] is None and now < self._final_at):
             return None
         verdict, self.trouble = failure
         return verdict
 
-    def _until_unschedulable_is_doomed(self) -> float:
+    def _refusal_is_final_at(self, replica_set: Object | None, *, hope: bool) -> float:
+        """Return when a refusal to make pods has stood for so long that none will be made.
+
+        The controller tries again after twice the time each time: once there is room, as many seconds may go
+        by as have gone by since it was first refused.
+        """
+        now, names = monotonic(), frozenset(self._pods.objects)
+        if replica_set is None or refusal_of(replica_set) is None:
+            self._refused_at = None
+            return math.inf
+        if self._refused_at is None:
+            self._refused_at = now
+        if hope or names != self._names:
+            self._hope_at, self._names = now, names
+        return self._hope_at + max(REFUSAL_GRACE, self._hope_at - self._refused_at)
+
+    def _until_doomed(self) -> float:
+        """Return in how many seconds time alone may decide."""
         now = monotonic()
-        left = [since + UNSCHEDULABLE_GRACE - now for since in self._unschedulable.values()]
-        return min((time for time in left if time > 0), default=math.inf)
+        times = [self._final_at, *(since + UNSCHEDULABLE_GRACE for since in self._unschedulable.values())]
+        return min((time - now for time in times if time > now), default=math.inf)

@@ -4,9 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from aioproviders.deployment.kubernetes.objects import VERSION, Object, Ref, annotations_of
+from aioproviders.deployment.kubernetes.objects import Object, Ref, annotations_of
 from aioproviders.deployment.kubernetes.pods import instance_of, is_ended
-from aioproviders.deployment.kubernetes.waiting import Verdict, counts_of, failure_of, rollout_verdict
+from aioproviders.deployment.kubernetes.provenance import (
+    Origin,
+    changed_by_others,
+    origins_of,
+    version_noted,
+)
+from aioproviders.deployment.kubernetes.waiting import (
+    Verdict,
+    counts_of,
+    failure_of,
+    rollout_verdict,
+)
 from aioproviders.deployment.kubernetes.workloads import (
     REVISION,
     Revision,
@@ -16,6 +27,7 @@ from aioproviders.deployment.kubernetes.workloads import (
     new_replica_set,
     paused_by,
     revisions_of,
+    without,
 )
 from aioproviders.deployment.models import DeploymentState, DeploymentStatus, Instance, Replicas
 
@@ -56,13 +68,16 @@ def state_of(
     kept, found = list(revision_objects), list(pods)
     status, message = _status(workload, kept, found, under_way)
     instances = instances_of(workload, kept, found)
+    revisions = revisions_of(workload, kept)
+    origin = _origin(workload, revisions)
+    changed = "" if origin.own else changed_by_others(workload)
     return DeploymentState(
         name=workload["metadata"]["name"],
         namespace=workload["metadata"]["namespace"],
         status=status,
-        message=message,
-        version=version_of(workload),
-        revision=revision_number(workload, revisions_of(workload, kept)),
+        message=f"{message}; changed since it was deployed: {changed}" if changed else message,
+        version=origin.version(images_of(workload["spec"]["template"])),
+        revision=revision_number(workload, revisions),
         replicas=counts_of(workload),
         images=images_of(workload["spec"]["template"]),
         instances=instances,
@@ -72,15 +87,13 @@ def state_of(
 
 def version_of(workload: Object) -> str | None:
     """Return the version noted on it, or else the tag of its first image."""
-    noted = annotations_of(workload).get(VERSION)
-    images = images_of(workload["spec"]["template"])
-    return noted or (tag_of(images[0]) if images else None)
+    return version_noted(annotations_of(workload), images_of(workload["spec"]["template"]))
 
 
-def tag_of(image: str) -> str | None:
-    """Return an image's tag."""
-    _, colon, tag = image.partition("@")[0].rpartition("/")[2].rpartition(":")
-    return tag if colon else None
+def _origin(workload: Object, revisions: list[Revision]) -> Origin:
+    origins = origins_of(workload, revisions)
+    current = next((origins[revision.name] for revision in revisions if revision.current), None)
+    return current or Origin(annotations_of(workload), own=True)
 
 
 def revision_number(workload: Object, revisions: Iterable[Revision]) -> int | None:
@@ -98,20 +111,23 @@ def instances_of(
     kept, found = list(revision_objects), list(pods)
     if workload["kind"] == "Deployment":
         instances = []
-        for owner in kept:
-            if not is_controlled_by(owner, workload["metadata"]["uid"]):
-                continue
-            notes, uid = annotations_of(owner), owner["metadata"]["uid"]
-            images = images_of(owner["spec"]["template"])
-            version = notes.get(VERSION) or (tag_of(images[0]) if images else None)
+        controlled = [item for item in kept if is_controlled_by(item, workload["metadata"]["uid"])]
+        origins = origins_of(workload, revisions_of(workload, controlled))
+        for owner in controlled:
+            notes, metadata = annotations_of(owner), owner["metadata"]
+            # One whose revision is not noted yet has just been made.
+            origin = origins.get(metadata["name"]) or Origin(notes, own=True)
+            version = origin.version(images_of(owner["spec"]["template"]))
             number = int(notes[REVISION]) if REVISION in notes else None
-            own = [pod for pod in found if is_controlled_by(pod, uid) and not is_ended(pod)]
+            own = [pod for pod in found if is_controlled_by(pod, metadata["uid"]) and not is_ended(pod)]
             instances += [instance_of(pod, version, number) for pod in own]
         return tuple(sorted(instances, key=lambda instance: instance.name))
     new = {pod["metadata"]["name"] for pod in new_pods(workload, None, found)}
-    number = revision_number(workload, revisions_of(workload, kept))
+    revisions = revisions_of(workload, kept)
+    version = _origin(workload, revisions).version(images_of(workload["spec"]["template"]))
+    number = revision_number(workload, revisions)
     return tuple(
-        instance_of(pod, version_of(workload), number) if pod["metadata"]["name"] in new else instance_of(pod)
+        instance_of(pod, version, number) if pod["metadata"]["name"] in new else instance_of(pod)
         for pod in sorted(found, key=lambda pod: str(pod["metadata"]["name"]))
         if is_controlled_by(pod, workload["metadata"]["uid"]) and not is_ended(pod)
     )
@@ -154,7 +170,13 @@ def _failure(workload: Object, kept: list[Object], pods: list[Object]) -> Verdic
     if deployment and replica_set is None:
         return None
     wanted = (replica_set or {}).get("spec", {}).get("replicas", 1)
-    failure = failure_of(new_pods(workload, replica_set, pods), wanted=wanted, replica_set=replica_set)
+    new = new_pods(workload, replica_set, pods)
+    failure = failure_of(
+        new,
+        wanted=wanted,
+        replica_set=replica_set,
+        old_pods=without(pods, new),
+    )
     return failure[0] if failure is not None else None
 
 

@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from aioproviders.deployment.kubernetes.pods import Trouble, is_ended, trouble_of
+from aioproviders.deployment.kubernetes.pods import Trouble, is_ended, is_ready, trouble_of
 from aioproviders.deployment.models import Replicas
 from aioproviders.errors import UnsupportedCapabilityError
 
@@ -21,6 +21,7 @@ __all__ = [
     "counts_of",
     "failure_of",
     "progressing_of",
+    "refusal_of",
     "rollout_verdict",
     "scale_verdict",
     "updates_by_itself",
@@ -107,7 +108,7 @@ def failure_of(
     wanted: int,
     replica_set: Object | None = None,
     long_unschedulable: Collection[str] = (),
-    old_pods_end: bool = False,
+    old_pods: Sequence[Object] = (),
 ) -> tuple[Verdict, Trouble | None] | None:
     """Return why a rollout can't succeed any more, and the pod that shows it; None while it may.
 
@@ -118,25 +119,30 @@ def failure_of(
         wanted: How many of them there should be by now.
         replica_set: The new release's ReplicaSet, for workloads that have them.
         long_unschedulable: Names of pods that have fitted on no node for so long that none will come.
-        old_pods_end: Whether pods are about to end, which a quota counts until they have.
+        old_pods: Those of other releases, which a quota counts until they have ended.
     """
-    for condition in _fresh_conditions(replica_set or {}):
-        if condition.get("type") == "ReplicaFailure" and condition.get("status") == "True":
-            reason, message = condition.get("reason") or "FailedCreate", condition.get("message") or ""
-            if old_pods_end or _PASSING_CREATE_FAILURE.search(message):
-                return None
-            return Verdict("failed", " ".join(message.split()), reason), None
     alive = [pod for pod in pods if not is_ended(pod)]
-    if not alive or len(alive) < wanted:
+    troubles = [
+        trouble_of(pod, long_unschedulable=pod["metadata"]["name"] in long_unschedulable) for pod in alive
+    ]
+    doomed = [trouble for trouble in troubles if trouble is not None and trouble.doomed]
+    refusal = refusal_of(replica_set or {})
+    if alive and len(doomed) == len(alive) and (refusal is not None or len(alive) >= wanted):
+        return Verdict("failed", doomed[0].message, doomed[0].reason), doomed[0]
+    if refusal is None or _PASSING_CREATE_FAILURE.search(refusal.message):
         return None
-    troubles = []
-    for pod in alive:
-        trouble = trouble_of(pod, long_unschedulable=pod["metadata"]["name"] in long_unschedulable)
-        if trouble is None or not trouble.doomed:
-            return None
-        troubles.append(trouble)
-    first = troubles[0]
-    return Verdict("failed", first.message, first.reason), first
+    coming = sum(map(is_ready, alive)) + len(doomed) < len(alive)
+    ending = any(pod["metadata"].get("deletionTimestamp") for pod in (*pods, *old_pods))
+    return None if coming or ending else (refusal, None)
+
+
+def refusal_of(replica_set: Object) -> Verdict | None:
+    """Return why not all pods of a ReplicaSet may be made, as by a quota; None: all may."""
+    for condition in _fresh_conditions(replica_set):
+        if condition.get("type") == "ReplicaFailure" and condition.get("status") == "True":
+            message = " ".join((condition.get("message") or "").split())
+            return Verdict("failed", message, condition.get("reason") or "FailedCreate")
+    return None
 
 
 def _fresh_conditions(replica_set: Object) -> list[Object]:

@@ -27,7 +27,10 @@ _REFUSALS = 20
 
 
 class Happened(NamedTuple):
-    """A change: ``ADDED``, ``MODIFIED``, ``DELETED``; ``SYNCED`` where all there is has been told."""
+    """A change: ``ADDED``, ``MODIFIED``, ``DELETED``; ``SYNCED`` where all there is has been told.
+
+    ``LOST`` where the server could not be reached twice in a row, ``FOUND`` where it can be again.
+    """
 
     type: str
     object: Object
@@ -48,6 +51,7 @@ class Mirror:
     Attributes:
         objects: The objects, by name.
         synced: Whether they are all here.
+        lost: Why nothing is heard of them at present; None where the server can be reached.
     """
 
     def __init__(  # noqa: PLR0913 - as many as a watch has
@@ -63,10 +67,11 @@ class Mirror:
     ) -> None:
         self.objects: dict[str, Object] = {}
         self.synced = False
+        self.lost: ProviderError | None = None
         self._api, self._api_version, self._kind, self._namespace = api, api_version, kind, namespace
         self._labels, self._fields = labels, fields
         self._version: str | None = None
-        self._failures = self._refusals = 0
+        self._failures = self._refusals = self._breaks = 0
         if known is not None:
             self.objects[known["metadata"]["name"]] = known
             self._version = known["metadata"]["resourceVersion"]
@@ -88,7 +93,7 @@ class Mirror:
                         labels=self._labels,
                         fields=self._fields,
                     )
-                    for happened in self._compare(listed.get("items") or []):
+                    for happened in (*self._found(), *self._compare(listed.get("items") or [])):
                         yield happened
                     self._version, self.synced = listed["metadata"]["resourceVersion"], True
                     self._refusals = 0
@@ -105,7 +110,6 @@ class Mirror:
                 )
                 async with aclosing(events):
                     async for event in events:
-                        self._failures = self._refusals = 0
                         for happened in self._take(event):
                             yield happened
             except GoneError:
@@ -113,7 +117,23 @@ class Mirror:
             except ProviderError as error:
                 if not self._passes(error):
                     raise
+                for happened in self._broken(error):
+                    yield happened
             await self._wait()
+
+    def _broken(self, error: ProviderError) -> Iterator[Happened]:
+        if isinstance(error, AuthenticationError):
+            return
+        self._breaks += 1
+        known, self.lost = self.lost, error if self._breaks > 1 else None  # one happens to any connection
+        if known is None and self.lost is not None:
+            yield Happened("LOST", {})
+
+    def _found(self) -> Iterator[Happened]:
+        self._breaks = 0
+        if self.lost is not None:
+            self.lost = None
+            yield Happened("FOUND", {})
 
     def _passes(self, error: ProviderError) -> bool:
         if isinstance(error, AuthenticationError) and self.synced:
@@ -129,6 +149,10 @@ class Mirror:
 
     def _take(self, event: Object) -> Iterator[Happened]:
         kind, obj = event["type"], event["object"]
+        if kind == "OPENED":
+            yield from self._found()
+            return
+        self._failures = self._refusals = 0
         self._version = obj["metadata"]["resourceVersion"]
         name = obj["metadata"].get("name")
         if kind == "BOOKMARK":

@@ -17,6 +17,7 @@ __all__ = [
     "Revision",
     "images_of",
     "is_controlled_by",
+    "is_of",
     "merge_patch",
     "new_pods",
     "new_replica_set",
@@ -25,6 +26,7 @@ __all__ = [
     "revisions_of",
     "selector_of",
     "unhashed",
+    "without",
 ]
 
 REVISION = "deployment.kubernetes.io/revision"
@@ -83,6 +85,13 @@ def revisions_of(workload: Object, objects: Iterable[Object]) -> list[Revision]:
     return sorted(found, key=lambda revision: revision.number, reverse=True)
 
 
+def is_of(workload: Object, revision: Revision) -> bool:
+    """Whether the revision has the template that `workload` has, even before its controller has noted so."""
+    if workload["kind"] != "Deployment":
+        return revision.current  # a ControllerRevision writes its template in another way
+    return bool(revision.template == unhashed(workload["spec"]["template"]))
+
+
 def new_replica_set(workload: Object, replica_sets: Iterable[Object]) -> Object | None:
     """Return the ReplicaSet of a Deployment's current template; None where there is none yet."""
     revision, uid = annotations_of(workload).get(REVISION), workload["metadata"]["uid"]
@@ -107,6 +116,12 @@ def new_pods(workload: Object, replica_set: Object | None, pods: Iterable[Object
         return [pod for pod in own if labels_of(pod).get(_CONTROLLER_HASH) == wanted]
     wanted = annotations_of(workload).get(_DAEMON_GENERATION)
     return [pod for pod in own if labels_of(pod).get(_TEMPLATE_GENERATION) == wanted]
+
+
+def without(pods: Iterable[Object], others: Iterable[Object]) -> list[Object]:
+    """Return the pods that are not among `others`."""
+    names = {pod["metadata"]["name"] for pod in others}
+    return [pod for pod in pods if pod["metadata"]["name"] not in names]
 
 
 def is_controlled_by(obj: Mapping[str, Any], uid: str) -> bool:

@@ -10,6 +10,7 @@ from aioproviders.deployment.kubernetes.api import Api
 from aioproviders.deployment.kubernetes.connection import connect
 from aioproviders.deployment.kubernetes.diagnosis import diagnose
 from aioproviders.deployment.kubernetes.pods import Trouble
+from aioproviders.deployment.kubernetes.waiting import Verdict
 from aioproviders.redaction import Redactor
 
 EVENTS = "GET /api/v1/namespaces/shop/events"
@@ -36,7 +37,7 @@ def events(*items):
     return 200, {"kind": "EventList", "metadata": {"resourceVersion": "1"}, "items": list(items)}
 
 
-async def look(tmp_path, script, trouble=CRASH, *, pods=(), secrets=(), seen=None):
+async def look(tmp_path, script, trouble=CRASH, *, pods=(), secrets=(), seen=None, refusal=None):
     async with ScriptedApi(script) as server:
         path = tmp_path / "config"
         path.write_text(kubeconfig(server.url))
@@ -50,6 +51,7 @@ async def look(tmp_path, script, trouble=CRASH, *, pods=(), secrets=(), seen=Non
                 trouble=trouble,
                 pods=pods,
                 failing=REPLICA_SET,
+                refusal=refusal,
             )
         finally:
             await connection.close()
@@ -142,6 +144,16 @@ async def test_no_pod_at_all(tmp_path):
     assert (found.reason, found.message) == ("RolloutTimeout", "not done within 10 s")
     assert found.events == ("FailedCreate: exceeded quota",)
     assert "involvedObject.kind=ReplicaSet" in seen[0].query["fieldSelector"]
+
+
+async def test_pods_that_may_not_be_made(tmp_path):
+    """A pod that is just starting has nothing to do with it; one that is doomed is told of first."""
+    refusal = Verdict("failed", "exceeded quota", "FailedCreate")
+    starting = {"metadata": {"name": "a"}, "status": {"phase": "Pending"}}
+    found = await look(tmp_path, {EVENTS: [events()]}, trouble=None, pods=[starting], refusal=refusal)
+    assert (found.instance, found.reason, found.message) == (None, "FailedCreate", "exceeded quota")
+    found = await look(tmp_path, {EVENTS: [events()], LOG: [text]}, refusal=refusal)
+    assert (found.instance, found.reason) == ("web-1", "CrashLoopBackOff")
 
 
 @pytest.mark.parametrize(("ready", "reason"), [("False", "NotReady"), ("True", "RolloutTimeout")])

@@ -108,20 +108,99 @@ async def test_server_side_apply_finds_no_conflict(provider, kubectl):
     assert 'conflict with "aioproviders"' in told
 
 
-async def test_undo_by_kubectl_is_a_conflict_that_force_ends(provider, config, kubectl):
-    """Who undoes a rollout behind our back owns the image: the next deploy says so, and may take it back."""
+async def test_what_kubectl_sets_is_told_and_not_run_over(provider, config, kubectl):
+    """An image set behind our back is neither release: status says whose it is, and force takes it back."""
+    code, told = await kubectl("set", "image", "deployment/shop", "shop=registry.example/shop:9")
+    assert code == 0, told
+    await kubectl("rollout", "status", "deployment/shop")
+    state = await provider.get_status()
+    assert (state["status"], state["version"]) == ("healthy", "1.0.0 (changed)")
+    assert state["message"].endswith(
+        'changed since it was deployed: spec.template.spec.containers[name="shop"].image by kubectl-set'
+    )
+    assert {instance.version for instance in state["instances"]} == {"1.0.0 (changed)"}
+    kept = [(release.version, release.current) for release in await provider.history()]
+    assert kept == [("1.0.0 (changed)", True), ("1.0.0", False)]
+    for change in (
+        provider.rollback("1.0.0"),
+        provider.deploy(config("1.0.0")),
+        provider.deploy(config("2")),
+    ):
+        result = await change
+        assert not result.success
+        assert result.error_detail.code == "conflict"
+        assert (
+            "image is owned by kubectl-set; leave it out, or take it over with force = true" in result.message
+        )
+    async with owned(KubernetesDeploymentProvider(config("1.0.0", force=True))) as forcing:
+        (await forcing.rollback("1.0.0")).raise_for_error()
+    assert (await provider.get_status())["version"] == "1.0.0"
+    back = await provider.rollback("1.0.0 (changed)")
+    assert back.success, back
+    assert (back.metadata["version"], back.metadata["images"]) == (
+        "1.0.0 (changed)",
+        ("registry.example/shop:9",),
+    )
+    assert [release.version for release in await provider.history()] == ["1.0.0 (changed)", "1.0.0"]
+
+
+async def test_what_a_release_does_not_name_stays_set(provider, config, kubectl):
+    """A variable set behind our back is told, and left to whom it belongs by the next release."""
+    code, told = await kubectl("set", "env", "deployment/shop", "EXTRA=1")
+    assert code == 0, told
+    await kubectl("rollout", "status", "deployment/shop")
+    state = await provider.get_status()
+    assert "EXTRA" in state["message"]
+    assert state["version"] == "1.0.0 (changed)"
+    (await provider.deploy(config("1.1.0"))).raise_for_error()
+    state = await provider.get_status()
+    assert (state["version"], "EXTRA" in state["message"]) == ("1.1.0", False)
+    _, told = await kubectl("set", "env", "deployment/shop", "--list")
+    assert "EXTRA=1" in told
+
+
+async def test_a_restart_is_no_other_release(provider, kubectl):
+    """Pods made anew of the same template are of the same release."""
+    code, told = await kubectl("rollout", "restart", "deployment/shop")
+    assert code == 0, told
+    await kubectl("rollout", "status", "deployment/shop")
+    state = await provider.get_status()
+    assert (state["version"], "changed" in state["message"]) == ("1.0.0", False)
+    result = await provider.rollback("1.0.0")
+    assert (result.success, result.message) == (True, "1.0.0 runs already: unchanged")
+
+
+async def test_undo_by_kubectl_is_a_rollback_to_a_release_of_ours(provider, config, kubectl):
+    """Who undoes a rollout by kubectl brings a release of ours back, which is in no one's way."""
     (await provider.deploy(config("1.1.0"))).raise_for_error()
     code, told = await kubectl("rollout", "undo", "deployment/shop")
     assert code == 0, told
     await kubectl("rollout", "status", "deployment/shop")
+    state = await provider.get_status()
+    assert (state["version"], "changed" in state["message"]) == ("1.0.0", False)
+    assert [(each.version, each.current) for each in await provider.history()] == [
+        ("1.0.0", True),
+        ("1.1.0", False),
+    ]
+    changed = {change.path for change in await provider.diff(config("1.2.0"))}
+    assert "spec.template.spec.containers[0].image" in changed
+    again = await provider.rollback("1.1.0")
+    assert again.success, again
+    await kubectl("rollout", "undo", "deployment/shop")
     result = await provider.deploy(config("1.2.0"))
-    assert not result.success
-    assert result.error_detail.code == "conflict"
-    assert "image" in result.message
-    assert "kubectl" in result.message
-    forced = await provider.deploy(config("1.2.0", force=True))
-    assert forced.success, forced
+    assert result.success, result
     assert (await provider.get_status())["version"] == "1.2.0"
+
+
+async def test_what_is_set_after_an_undo_is_a_conflict(provider, config, kubectl):
+    """What somebody sets in a release that was brought back is theirs."""
+    (await provider.deploy(config("1.1.0"))).raise_for_error()
+    await kubectl("rollout", "undo", "deployment/shop")
+    code, told = await kubectl("set", "image", "deployment/shop", "shop=registry.example/shop:9")
+    assert code == 0, told
+    result = await provider.deploy(config("1.2.0"))
+    assert result.error_detail.code == "conflict"
+    assert "kubectl-set" in result.message
 
 
 async def test_scaling_is_seen(provider, kubectl):

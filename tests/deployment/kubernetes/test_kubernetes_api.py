@@ -312,7 +312,9 @@ def streaming(*chunks, hang=False):
 async def events(api, **more):
     """Return the events of a watch."""
     async with aclosing(api.watch("apps/v1", "Deployment", "shop", resource_version="7", **more)) as watch:
-        return [event async for event in watch]
+        opened, *seen = [event async for event in watch]
+    assert opened == {"type": "OPENED", "object": {}}
+    return seen
 
 
 async def test_a_watch_yields_its_events(reach):

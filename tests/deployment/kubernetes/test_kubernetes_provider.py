@@ -1,6 +1,7 @@
 """Rollouts on a real control plane: what fails them, and what doesn't."""
 
 import asyncio
+import re
 from urllib.parse import urlsplit
 
 import anyio
@@ -103,15 +104,26 @@ async def test_an_api_server_that_comes_back_for_the_rollback(outages, deployed,
 
 
 async def test_an_api_server_that_does_not_come_back(outages, deployed, config):
-    """Both the rollout and the way back fail in their times, and the result says so."""
+    """Both the rollout and the way back fail in their times; steps and result tell of the connection."""
     async with rolling_out(
         deployed, config("2.0.0-never-ready", rollout_timeout_ms=4000, rollback_timeout_ms=500)
     ) as rolling:
         await asyncio.to_thread(outages.kill, "apiserver")
         await rolling.ended.wait()
         await asyncio.to_thread(outages.start_component, "apiserver")
-    assert rolling.result.status == DeploymentStatus.FAILED
-    assert "rollback failed: it was not done within 0.5 s" in rolling.result.message
+    assert any(
+        event.message.startswith("the API server can't be reached, trying again; last seen: ")
+        for event in rolling.events
+    )
+    result = rolling.result
+    assert (result.status, result.diagnosis.reason) == (DeploymentStatus.FAILED, "ApiServerUnreachable")
+    told = re.fullmatch(
+        r"2\.0\.0-never-ready failed: not done within 4 s: the API server can't be reached since \d s "
+        r"\(watch .*: can't connect to https://.*\); last seen: .*; "
+        r"and the rollback failed: it was not done within 0\.5 s: .*: can't connect to https://.*",
+        result.message,
+    )
+    assert told, result.message
 
 
 async def test_a_watch_that_is_cut_again_and_again(control_plane, kubeconfig, namespace, config, tmp_path):
@@ -235,6 +247,19 @@ async def test_a_quota_that_is_used_up(kube, namespace, deployed, config):
     assert "quota" in result.diagnosis.suggestion
 
 
+async def test_a_quota_with_room_for_some(kube, namespace, deployed, config):
+    """Where each new pod makes room for the next it is waited for; where they don't, it fails at once."""
+    core, quota = client.CoreV1Api(kube), {"metadata": {"name": "small"}, "spec": {"hard": {"pods": "3"}}}
+    await core.create_namespaced_resource_quota(namespace, quota)
+    surging = {"strategy": {"max_surge": 2, "max_unavailable": 0}}
+    result = await deployed.deploy(config("2.0.0-slow", **surging))
+    assert result.success, result
+    result = await deployed.deploy(config("3.0.0", replicas=4, rollout_timeout_ms=3_600_000, **surging))
+    assert result.status == DeploymentStatus.ROLLED_BACK, result
+    assert (result.diagnosis.instance, result.diagnosis.reason) == (None, "FailedCreate")
+    assert (await deployed.get_status())["replicas"].available == 2
+
+
 async def test_a_refused_deploy_changes_nothing(kube, namespace, provider, deployment, config):
     """Also not what comes before the object that the server does not take; and no release is left."""
     core, ports = client.CoreV1Api(kube), [{"port": 8080}]
@@ -255,7 +280,7 @@ async def test_a_refused_deploy_changes_nothing(kube, namespace, provider, deplo
         assert [port.port for port in service.spec.ports] == [8080]
         found = (await deployment.read())["spec"]["template"]["spec"]["containers"][0]
         assert found["image"] == "registry.example/another:1"
-        assert {release.version for release in await provider.history()} == {"1.0.0"}
+        assert "2.0.0" not in {release.version for release in await provider.history()}
 
 
 async def test_a_release_that_cannot_be_stored(kube, namespace, deployed, deployment, config):

@@ -4,7 +4,8 @@ import pytest
 
 from aioproviders.deployment import DeploymentStatus
 from aioproviders.deployment.kubernetes.objects import Ref
-from aioproviders.deployment.kubernetes.status import absent, state_of, tag_of
+from aioproviders.deployment.kubernetes.provenance import tag_of
+from aioproviders.deployment.kubernetes.status import absent, state_of
 
 AVAILABLE = {"type": "Available", "status": "True"}
 SETTLED = {"type": "Progressing", "status": "True", "reason": "NewReplicaSetAvailable"}
@@ -106,6 +107,9 @@ def test_a_rollout_that_cannot_succeed():
     }
     refused = {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": "quota"}
     assert state_of(stuck, [replica_set(refused)], [])["message"] == "FailedCreate: quota"
+    coming = crashing("b") | {"status": {"phase": "Pending"}}
+    starting = state_of(stuck, [replica_set(refused)], [crashing("a"), coming])
+    assert starting["status"] == DeploymentStatus.PROGRESSING
 
 
 def test_what_we_have_under_way_progresses():

@@ -1,5 +1,7 @@
 """When a rollout is over: the decisions, on what objects say."""
 
+from functools import partial
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -209,20 +211,32 @@ def test_pods_on_their_way_out_do_not_count():
     assert failure_of([leaving], wanted=1) is None
 
 
+def refused(message="exceeded\nquota", status="True"):
+    """Return a ReplicaSet of which not all pods may be made."""
+    condition = {"type": "ReplicaFailure", "status": status, "reason": "FailedCreate", "message": message}
+    return {"status": {"conditions": [condition]}}
+
+
 def test_pods_that_may_not_be_made():
     """A quota or an admission webhook fails a rollout without any pod."""
-    condition = {
-        "type": "ReplicaFailure",
-        "status": "True",
-        "reason": "FailedCreate",
-        "message": "exceeded\nquota",
-    }
-    verdict, trouble = failure_of([], wanted=1, replica_set={"status": {"conditions": [condition]}})
+    verdict, trouble = failure_of([], wanted=1, replica_set=refused())
     assert (verdict.reason, verdict.message, trouble) == ("FailedCreate", "exceeded quota", None)
-    replica_set = {"status": {"conditions": [condition]}}
-    assert failure_of([], wanted=1, replica_set=replica_set, old_pods_end=True) is None
-    past = {**condition, "status": "False"}
-    assert failure_of([], wanted=1, replica_set={"status": {"conditions": [past]}}) is None
+    assert failure_of([], wanted=1, replica_set=refused(status="False")) is None
+
+
+def test_a_quota_that_lets_some_pods_be_made():
+    """What may still come up makes room when old pods end for it; what is all there is makes none."""
+    judged = partial(failure_of, wanted=3, replica_set=refused())
+    old = [pod("x"), pod("y"), pod("z")]
+    starting = {"metadata": {"name": "a"}, "status": {"phase": "Pending"}}
+    leaving = pod("w", deletionTimestamp="2026-01-01T00:00:00Z")
+    assert judged([starting], old_pods=old) is None
+    assert judged([], old_pods=[*old, leaving]) is None
+    for new, others in (([], old), ([pod("a")], old[:2]), ([pod("a")], [])):
+        verdict, trouble = judged(new, old_pods=others)
+        assert (verdict.reason, trouble) == ("FailedCreate", None)
+    verdict, trouble = judged([pod("a", "CrashLoopBackOff")], old_pods=old)
+    assert (verdict.reason, trouble.pod) == ("CrashLoopBackOff", "a")
 
 
 @pytest.mark.parametrize(
@@ -234,8 +248,7 @@ def test_pods_that_may_not_be_made():
 )
 def test_pods_that_may_be_made_in_a_moment(message):
     """A namespace that was just made has no service account yet, and a webhook may be starting."""
-    condition = {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": message}
-    assert failure_of([], wanted=1, replica_set={"status": {"conditions": [condition]}}) is None
+    assert failure_of([], wanted=1, replica_set=refused(message)) is None
 
 
 @pytest.mark.parametrize("make", [stateful_set, daemon_set])

@@ -165,10 +165,13 @@ async def test_silence(tmp_path, monkeypatch):
 
 
 async def test_a_server_in_trouble(tmp_path):
-    """A list that fails on the server's side is asked for again."""
-    server = Server([status(503), status(500), listed("5", pod("a", "3"))], [])
-    async with mirror_of(tmp_path, server) as (_, changes):
-        assert await take(changes, 2) == [("ADDED", "a"), ("SYNCED", None)]
+    """A list that fails on the server's side is asked for again; twice in a row is told, once."""
+    server = Server([status(503), status(500), status(503), listed("5", pod("a", "3"))], [])
+    async with mirror_of(tmp_path, server) as (mirror, changes):
+        assert await take(changes, 1) == [("LOST", None)]
+        assert mirror.lost.status_code == 500
+        assert await take(changes, 3) == [("FOUND", None), ("ADDED", "a"), ("SYNCED", None)]
+        assert mirror.lost is None
 
 
 async def test_what_is_not_allowed(tmp_path):
