@@ -322,6 +322,13 @@ class DeploymentBehaviours:
         assert (state["status"], state["version"]) == (DeploymentStatus.HEALTHY, "1.0.0")
         assert (await deployed.deploy(config("3.0.0"))).success
 
+    async def test_a_cancelled_first_deploy_leaves_nothing(self, provider, config):
+        """With on_cancel "rollback" there is as little as before, and the next deploy is another first."""
+        async with rolling_out(provider, config("1.0.0-never-ready", on_cancel="rollback")) as rollout:
+            rollout.cancel()
+        await until(provider, DeploymentStatus.NOT_FOUND)
+        assert (await provider.deploy(config("1.0.0"))).success
+
     async def test_a_cancelled_rollout_can_go_on(self, deployed, config):
         """With on_cancel "leave" it ends by itself."""
         async with rolling_out(deployed, config("2.0.0-slow", on_cancel="leave")) as rollout:

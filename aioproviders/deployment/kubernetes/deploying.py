@@ -42,18 +42,22 @@ from aioproviders.errors import (
 __all__ = ["Deploying"]
 
 
+_UNCHANGED = "nothing was changed"
+
+
 @dataclass(frozen=True)
 class _Undone:
-    """What undoing came to: what there is then and its version, or why it failed."""
+    """What undoing came to: what there is then and its version, or why it failed, or why there is none."""
 
     scene: Scene | None = None
     version: str = ""
     error: str | None = None
+    told: str = "there is no healthy release to go back to: it stays, and goes on by itself"
 
     def __str__(self) -> str:
         if self.error is not None:
             return f"and the rollback failed: {self.error}"
-        return f"{self.version} is back" if self.scene else "there is no healthy release to go back to"
+        return f"{self.version} is back" if self.scene else self.told
 
 
 class Deploying:
@@ -183,7 +187,10 @@ class Deploying:
         message = f"{plan.version} failed: {told}"
         if hands.config.rollback_on_failure:
             hands.rollouts.tell(
-                "rollback", DeploymentStatus.FAILED, message, replicas=counts_of(failure.workload)
+                "rollback",
+                DeploymentStatus.FAILED,
+                f"{message}; rolling back",
+                replicas=counts_of(failure.workload),
             )
             undone = await self._shielded(self._go_back)
             message += f"; {undone}"
@@ -200,7 +207,7 @@ class Deploying:
         if before is None or self._stored is None:
             return _Undone()
         if self._applied is None and annotations_of(before).get(RELEASE) == self._plan.release:
-            return _Undone()  # cut off while applying what was there already
+            return _Undone(told=_UNCHANGED)  # cut off while applying what was there already
         hands, limit = self._hands, self._hands.config.rollback_timeout_ms / 1000
         try:
             back = await go_back(hands, self._plan.workload, self._plan.release, before)
@@ -247,12 +254,31 @@ class Deploying:
         if hands.config.on_cancel == "pause":
             outcome, status = await self._pause()
         elif hands.config.on_cancel == "rollback":
-            undone = await self._go_back()
-            status = DeploymentStatus.ROLLED_BACK if undone.scene else DeploymentStatus.FAILED
+            undone = await self._take_back()
+            status = DeploymentStatus.FAILED if undone.error else DeploymentStatus.ROLLED_BACK
             outcome = str(undone)
         hands.logger.warning("rollout.cancelled", version=plan.version, outcome=outcome)
         hands.rollouts.tell("finished", status, f"the rollout of {plan.version} was cancelled: {outcome}")
         return undone
+
+    async def _take_back(self) -> _Undone:
+        """Undo what was cancelled: of a first deploy, delete the workload, which then is nobody's yet."""
+        hands, plan = self._hands, self._plan
+        if self._stored is None:
+            return _Undone(told=_UNCHANGED)
+        if self._before is not None:
+            return await self._go_back()
+        limit = hands.config.rollback_timeout_ms / 1000
+        try:
+            with anyio.fail_after(limit):
+                made = await hands.patient.find(plan.workload)
+                if made is None or annotations_of(made).get(RELEASE) != plan.release:
+                    return _Undone(told=_UNCHANGED)
+                await hands.patient.delete(plan.workload, uid=made["metadata"]["uid"])
+        except (ProviderError, TimeoutError) as error:
+            why = str(error) or f"not within {limit:g} s"
+            return _Undone(error=f"{plan.workload} could not be deleted: {why}")
+        return _Undone(told=f"{plan.workload} is deleted, as there was none before")
 
     async def _pause(self) -> tuple[str, DeploymentStatus]:
         """Pause by an apply: the next one, which does not name the field, takes it away."""

@@ -147,8 +147,9 @@ class KubernetesDeploymentProvider(DeploymentProvider[KubernetesDeploymentConfig
         workload = await self._api.find(ref)
         if workload is None:
             return []
-        kept, stored = await revision_objects(self._api, workload), await list_releases(self._api, ref)
-        status = state_of(workload, kept, [])["status"]
+        kept, pods = await self._parts(self._api, workload)
+        stored = await list_releases(self._api, ref)
+        status = state_of(workload, kept, pods)["status"]
         failed = status == DeploymentStatus.FAILED
         return [entry[0] for entry in history_of(workload, kept, stored, failed=failed)]
 
@@ -250,6 +251,11 @@ class KubernetesDeploymentProvider(DeploymentProvider[KubernetesDeploymentConfig
         workload = await api.find(ref)
         if workload is None:
             return absent(ref)
+        kept, pods = await self._parts(api, workload)
+        return state_of(workload, kept, pods, under_way=self._rollouts.under_way)
+
+    async def _parts(self, api: Api, workload: Object) -> tuple[list[Object], list[Object]]:
+        """Return what keeps its revisions, and its pods."""
         kept: list[Object] = []
         pods: list[Object] = []
 
@@ -260,7 +266,7 @@ class KubernetesDeploymentProvider(DeploymentProvider[KubernetesDeploymentConfig
             pods.extend(await self._pods(api, workload))
 
         await side_by_side([read_kept, read_pods])
-        return state_of(workload, kept, pods, under_way=self._rollouts.under_way)
+        return kept, pods
 
     async def _pods(self, api: Api, workload: Object) -> list[Object]:
         namespace = workload["metadata"]["namespace"]

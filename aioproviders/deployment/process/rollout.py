@@ -173,7 +173,7 @@ class Rollout:
             self._status = DeploymentStatus.FAILED
             await self._journal.outcome(self.target.revision, self._status)
             return self._make_result(False, failed, diagnosis=diagnosis).because_of(why)
-        self._say("rollback", failed)
+        self._say("rollback", f"{failed}; rolling back to {fallback.version}")
         undone = await self._restore(fallback)
         if undone is not None:
             self._status = DeploymentStatus.FAILED
@@ -214,7 +214,7 @@ class Rollout:
             await self._journal.outcome(self.target.revision, self._status)
             self._log("rollout.paused")
             return self._make_result(False, f"the {self._what} is paused")
-        self._say("rollback", f"the {self._what} was cancelled")
+        self._say("rollback", f"the {self._what} was cancelled; undoing it")
         if self._before is None:
             self._begin_undoing()
             await self._journal.outcome(self.target.revision, DeploymentStatus.ROLLED_BACK)

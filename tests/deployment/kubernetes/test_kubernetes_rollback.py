@@ -195,7 +195,39 @@ async def test_a_deployment_that_was_deleted_does_not_come_back(provider, config
     await until(provider, DeploymentStatus.NOT_FOUND)
     result = await provider.deploy(config("2.0.0-crash-loop"))
     assert result.status == DeploymentStatus.FAILED
-    assert "no healthy release" in result.message
+    assert result.message.endswith("no healthy release to go back to: it stays, and goes on by itself")
+    history = [(release.version, release.status) for release in await provider.history()]
+    assert history == [("2.0.0-crash-loop", DeploymentStatus.FAILED)]
+
+
+async def test_a_first_deploy_that_is_cancelled_is_deleted(provider, config):
+    """As there was nothing before; what looks on is told so."""
+    async with rolling_out(provider, config("1.0.0-never-ready")) as rolling:
+        rolling.cancel()
+    assert rolling.events[-1].kind == "finished"
+    assert rolling.events[-1].message == (
+        "the rollout of 1.0.0-never-ready was cancelled: Deployment/shop is deleted, as there was none before"
+    )
+
+
+async def test_a_first_deploy_that_may_not_be_deleted(limited_kubeconfig, namespace, config):
+    """Then it stays, and the last step says why."""
+    verbs = ["get", "list", "watch", "create", "patch"]
+    rules = [
+        {"apiGroups": ["apps"], "resources": ["deployments", "replicasets"], "verbs": verbs},
+        {"apiGroups": [""], "resources": ["pods", "events", "secrets"], "verbs": verbs},
+        {"apiGroups": ["autoscaling"], "resources": ["horizontalpodautoscalers"], "verbs": verbs},
+    ]
+    path = await limited_kubeconfig(rules)
+    first = config("1.0.0-never-ready", kubeconfig_path=path, preflight=False)
+    async with provider_of(path, namespace) as provider:
+        async with rolling_out(provider, first) as rolling:
+            rolling.cancel()
+        told = rolling.events[-1]
+        assert told.status == DeploymentStatus.FAILED
+        assert "rollback failed: Deployment/shop could not be deleted" in told.message
+        assert "cannot delete resource" in told.message
+        assert (await provider.get_status())["version"] == "1.0.0-never-ready"
 
 
 async def test_the_same_release_with_more_than_fits(kube, namespace, provider, config):
