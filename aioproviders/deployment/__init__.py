@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 
 from typing_extensions import TypeVar
 
+from aioproviders.calls import current_call
 from aioproviders.deployment.config import DeploymentConfig, Port, Probe, Strategy
 from aioproviders.deployment.models import (
     Change,
@@ -148,6 +149,16 @@ class DeploymentProvider(BaseProvider[DeploymentConfigT]):
         """
         raise self._lacks("logs")
         yield
+
+    def _signed(self, result: DeploymentResult) -> DeploymentResult:
+        """Return a driver's result with a failure that says whose it is, as one that is raised does."""
+        call, detail = current_call(), result.error_detail
+        if call is None or detail is None or detail.provider is not None:
+            return result
+        error = detail.error
+        error.provider, error.operation = self.name, call.operation
+        error.attempts, error.elapsed = call.attempt, call.elapsed
+        return result.because_of(error)
 
     def _lacks(self, method: str) -> UnsupportedCapabilityError:
         return UnsupportedCapabilityError(f"{type(self).__name__} has no {method}()")

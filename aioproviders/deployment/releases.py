@@ -24,9 +24,11 @@ def find_release(history: Sequence[Release], wanted: str) -> Release:
             current that was healthy; or "revision:7".
 
     Raises:
-        ConfigurationError: `wanted` is empty, or no number stands after "revision:".
+        ConfigurationError: `wanted` is empty, or no text, or no number stands after "revision:".
         NotFoundError: There is no such release; says which there are.
     """
+    if not isinstance(wanted, str):
+        raise ConfigurationError(f"the version to roll back to should be a string, not {wanted!r}")
     newest_first = sorted(history, key=lambda release: release.revision, reverse=True)
     if wanted == PREVIOUS:
         return _previous(newest_first)

@@ -65,6 +65,7 @@ _FROM_SCHEMA = re.compile(
     |decimal_(max_digits|max_places|whole_digits)|union_tag_not_found|ellipsis_error|needs_python_object""",
     re.VERBOSE,
 )
+_LIMIT = re.compile(r"Input should be (greater|less) than (or equal to )?-?[\d.]+")
 _TAGS = "expected tags: "
 _SUBJECT = re.compile(r"^\w+ (?=should )")
 _COUNTED = re.compile(r", not (?:more|\d+)$| after validation")
@@ -112,6 +113,8 @@ class Explainer:
             # What would be right may well have in it what was said: 'rolling' is a part of 'rolling_update'.
             narrow = [text for text in narrow if f"{text}_" not in message]
         if _FROM_SCHEMA.fullmatch(kind):
+            if _LIMIT.fullmatch(message):
+                narrow = [text for text in narrow if len(text) >= _SHORT]  # a limit, not what was said
             return _one_line(_masked(_COUNTED.sub("", _SUBJECT.sub("", message)), narrow))
         said = _RAISED.sub("", message)
         if own:

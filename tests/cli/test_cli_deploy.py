@@ -47,6 +47,8 @@ def test_settings_are_overridden(drivers, run):
         'command=["run", "it"]',
         'labels."app.kubernetes.io/name"=shop',
         "grace=true",
+        "image=null",
+        "env.NONE=null",
         "resources.cpu=2",
         "change_cause=a=b",
     ]
@@ -59,6 +61,7 @@ def test_settings_are_overridden(drivers, run):
     assert (config.version, config.replicas, config.grace) == ("2.0.0", 3, True)
     assert (config.env["MODE"], config.env["LIMIT"], config.env["LIST"]) == ("fast", "12", "[1]")
     assert config.env["OTHER"].get_secret_value() == config.env["TOKEN"].get_secret_value() == SECRET
+    assert (config.image, config.env["NONE"]) == (None, "null")
     assert config.strategy.max_surge == 2
     assert (config.readiness_probe.port, config.ports[0].port, config.ports[0].name) == (8081, 8081, "http")
     assert config.command == ("run", "it")
@@ -84,6 +87,10 @@ def test_what_was_secret_stays_so(drivers, run):
         (["deploy", "web", "--set", "strategy.max_surg=3"], "did you mean 'max_surge'?"),
         (["deploy", "web", "--set", "replicas=many"], "--set: replicas: should be a whole number"),
         (["deploy", "web", "--set", "replicas=-1"], "--set: replicas: should be greater than or equal to 0"),
+        (
+            ["deploy", "web", "--set", "history_limit=0"],
+            "--set: history_limit: should be greater than 0\n",
+        ),
         (["deploy", "web", "--set", "ports.1.port=1"], "--set: ports[1]: should be one of the 1 there are"),
         (["deploy", "web", "--set", "image.tag=1"], "--set: image.tag: is no known setting"),
         (["deploy", "web", "--set", "name=other"], "--set: name: is the file's"),
@@ -252,7 +259,7 @@ def test_a_signal_does_what_the_config_says(  # noqa: PLR0917 - two axes
 
 
 def test_an_interrupted_document(run_program, tmp_path):
-    """With --json there is something to read when it was interrupted, too."""
+    """With --json, too, there is something to read: also what became of the rollout."""
     process = run_program("deploy", "web", "--version", "2-slow", "--json")
     while not (tmp_path / "under-way").exists():
         assert process.poll() is None
@@ -260,7 +267,11 @@ def test_an_interrupted_document(run_program, tmp_path):
     process.send_signal(signal.SIGINT)
     out, _ = process.communicate(timeout=PATIENCE)
 
-    assert json.loads(out) == {"error": "interrupted", "exit_code": 130}
+    assert json.loads(out) == {
+        "error": "interrupted",
+        "outcome": "all is as before",
+        "exit_code": 130,
+    }
 
 
 def test_a_second_signal_does_not_hurry_a_rollback(run_program):

@@ -7,6 +7,7 @@ from cli_processes import PATIENCE, Terminal
 from deployment_double import Double
 
 from aioproviders.deployment import DeploymentStatus, Instance
+from aioproviders.errors import NotFoundError, ProviderUnavailableError
 
 
 def test_status_tells_all_there_is(drivers, run):
@@ -111,6 +112,31 @@ def test_watching_on_a_terminal(program, tmp_path):
     assert code == 130
     assert rest.rstrip().endswith("interrupted")
     assert screen.process.wait(PATIENCE) == 130
+
+
+def test_watching_what_is_lost_for_a_while(drivers, run, monkeypatch):
+    """It goes on when the other side can't be reached, unless that was so from the beginning."""
+    lost = ProviderUnavailableError("can't connect to https://cluster", sent=False)
+    answers = [{"status": "healthy"}, lost, {"status": "degraded"}, NotFoundError("it is gone")]
+
+    async def get_status(self):
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(Double, "get_status", get_status)
+    result = run("status", "web", "--watch", "--interval", "0.001")
+    assert result.out.split("\n\n") == [
+        "web: healthy",
+        "web: unknown: can't connect to https://cluster; trying again",
+        "web: degraded",
+        "",
+    ]
+    assert (result.code, "it is gone" in result.err, answers) == (1, True, [])
+    answers.append(lost)
+    result = run("status", "web", "--watch")
+    assert (result.code, "can't connect" in result.err, result.out) == (1, True, "")
 
 
 def test_watching_in_a_pipe(program, run_program):

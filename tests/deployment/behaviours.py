@@ -125,12 +125,27 @@ class DeploymentBehaviours:
         assert result.diagnosis.instance not in names_of(before)
         assert result.diagnosis.suggestion
         assert result.diagnosis.reason in result.message
+        detail = result.error_detail
+        assert (detail.provider, detail.operation, detail.attempts) == (deployed.name, "deploy", 1)
         assert result.metadata["version"] == "1.0.0"
         state = await deployed.get_status()
         assert (state["status"], state["version"]) == (DeploymentStatus.HEALTHY, "1.0.0")
         assert state["replicas"].available == 2
         failed = next(release for release in await deployed.history() if "crash" in release.version)
         assert not failed.healthy
+
+    async def test_what_is_no_config_and_no_version(self, deployed):
+        """What is of another type is refused in a line, and disturbs nothing."""
+        for refused in (
+            await deployed.deploy(None),
+            await deployed.deploy({"name": "shop"}),
+            await deployed.rollback(None),
+            await deployed.rollback(7),
+            await deployed.scale("2"),
+        ):
+            assert refused.error_detail.code == "configuration", refused
+            assert "should be" in refused.message or "takes a DeploymentConfig, not" in refused.message
+        assert (await deployed.get_status())["status"] == DeploymentStatus.HEALTHY
 
     async def test_a_bad_first_deploy_is_left_for_a_look(self, provider, config):
         """There is nothing to go back to: it has failed, and the next good one works."""

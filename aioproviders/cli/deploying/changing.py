@@ -71,13 +71,14 @@ async def _change(  # noqa: PLR0913, PLR0917 - likewise
 ) -> int:
     async with opened(source, name, overrides) as target:
         await check_supervised(target)
-        result = await shown_rollout(
+        result, outcome = await shown_rollout(
             target.provider, partial(change, target.provider), signals, target.redactor, json=json
         )
         if result is None:
             await _tell_what_is(target)
             if json:
-                print_document({"error": signals.word, "exit_code": signals.code}, compact=True)
+                told = {"outcome": target.redactor.text(outcome)} if outcome else {}
+                print_document({"error": signals.word, **told, "exit_code": signals.code}, compact=True)
             return signals.code
     return report_result(target, result, json=json)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,8 @@ from aioproviders.cli.deploying.prefixes import Prefixes
 from aioproviders.cli.deploying.report import NOT_WELL, show_history, state_view
 from aioproviders.cli.options import Source
 from aioproviders.cli.output import console_for, print_document, show, write
+from aioproviders.deployment import DeploymentStatus
+from aioproviders.errors import ProviderError
 
 if TYPE_CHECKING:
     from rich.console import Console, Group
@@ -43,15 +45,33 @@ async def _watch(source: Source, name: str, json: bool, interval: float) -> int:
         if console.is_terminal and not json:
             await _watch_live(target, interval, console)
         before: Mapping[str, Any] = {}
-        while True:
-            state = await target.provider.get_status()
+        async for state in _states(target, interval):
             if state != before:
                 before = state
                 if json:
                     print_document(target.redactor.value(state), compact=True)
                 else:
                     show(*state_view(name, state, target.redactor), "")
-            await anyio.sleep(interval)
+    return OK
+
+
+async def _states(target: Target, interval: float) -> AsyncGenerator[Mapping[str, Any], None]:
+    """Yield what there is, again and again; of what can't be reached for a while, just that.
+
+    Raises:
+        ProviderError: It can't be reached from the beginning, or asking again would not help.
+    """
+    seen = False
+    while True:
+        try:
+            state = await target.provider.get_status()
+            seen = True
+        except ProviderError as error:
+            if not seen or not error.retryable:
+                raise
+            state = {"status": DeploymentStatus.UNKNOWN, "message": f"{error.message}; trying again"}
+        yield state
+        await anyio.sleep(interval)
 
 
 async def _watch_live(target: Target, interval: float, console: Console) -> None:
@@ -66,9 +86,8 @@ async def _watch_live(target: Target, interval: float, console: Console) -> None
 
     # Redrawn from here: no thread, and nothing that flickers.
     with Live(hint, console=console, auto_refresh=False) as live:
-        while True:
-            live.update(drawn(await target.provider.get_status()), refresh=True)
-            await anyio.sleep(interval)
+        async for state in _states(target, interval):
+            live.update(drawn(state), refresh=True)
 
 
 def history(source: Source, name: str, *, json: bool) -> int:

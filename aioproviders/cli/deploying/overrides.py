@@ -130,6 +130,8 @@ def _meant(path: KeyPath, text: str) -> _Assignment:
         # A secret that is misspelt should be refused, not become a variable in clear.
         meant_secret = isinstance(decoded, dict) and difflib.get_close_matches("secret", decoded)
         return _Assignment(path, decoded, () if meant_secret else (text,))
+    if decoded is None:
+        return _Assignment(path, None, (text,))  # what can be unset is meant to be, and no file called null
     return _Assignment(path, text, (decoded,))
 
 

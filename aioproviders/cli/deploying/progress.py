@@ -42,8 +42,8 @@ async def shown_rollout(
     redactor: Redactor,
     *,
     json: bool,
-) -> DeploymentResult | None:
-    """Make a change while its progress is shown; None where a signal has cancelled it.
+) -> tuple[DeploymentResult | None, str]:
+    """Make a change while its progress is shown.
 
     Args:
         provider: Whose change it is.
@@ -51,9 +51,12 @@ async def shown_rollout(
         signals: What cancels it; what becomes of the rollout then is up to the config, and told.
         redactor: Masks secrets.
         json: Whether nothing is shown; the command prints a document in the end.
+
+    Returns:
+        The result, None where a signal has cancelled it; and then what became of the rollout, if it was told.
     """
     if json:
-        return await _interruptible(provider, change, signals, _Plain(redactor, silent=True))
+        return await _followed(provider, change, signals, _Plain(redactor, silent=True))
     console = console_for(sys.stdout)
     if not console.is_terminal:
         return await _followed(provider, change, signals, _Plain(redactor))
@@ -71,7 +74,7 @@ async def _followed(
     change: Callable[[], Awaitable[DeploymentResult]],
     signals: Signals,
     view: _View,
-) -> DeploymentResult | None:
+) -> tuple[DeploymentResult | None, str]:
     begun, ended = anyio.Event(), anyio.Event()
     last: RolloutEvent | None = None
 
@@ -95,9 +98,10 @@ async def _followed(
             with anyio.move_on_after(_CLOSING_MS / 1000):
                 await ended.wait()
         task_group.cancel_scope.cancel()
-    if result is None and last is not None:  # a result would say the same again
-        view.tell(last)
-    return result
+    if result is not None or last is None:
+        return result, ""  # a result would say the same again
+    view.tell(last)
+    return None, last.message
 
 
 async def _interruptible(

@@ -138,6 +138,7 @@ class Seen:
         before: The workload; None where there is none.
         autoscaler: Name of the autoscaler that owns its replicas, if one does.
         ending: Or else the autoscaler of ours that is left over.
+        least: The fewest replicas that the autoscaler goes down to.
         taking: Fields of the workload, or what they begin with, that are taken over from whomever they
             belong to; `try_object` finds some.
     """
@@ -145,13 +146,15 @@ class Seen:
     before: Object | None
     autoscaler: str | None
     ending: Object | None
+    least: int = 1
     taking: tuple[str, ...] = ()
 
 
 async def look(api: Api, plan: Plan, leftovers: Collection[Ref] = ()) -> Seen:
     """Look at the workload and its autoscaler, side by side."""
     before: Object | None = None
-    autoscaler, ending = _planned_autoscaler(plan), None
+    planned = _planned_autoscaler(plan)
+    autoscaler, ending = planned, None
 
     async def read() -> None:
         nonlocal before
@@ -166,10 +169,12 @@ async def look(api: Api, plan: Plan, leftovers: Collection[Ref] = ()) -> Seen:
         if is_applied_by_us(found) and any((ref.kind, ref.name) == (_AUTOSCALER, name) for ref in leftovers):
             ending = found
         else:
-            autoscaler = name
+            autoscaler = found
 
-    await side_by_side([read, ask] if autoscaler is None else [read])
-    return Seen(before, autoscaler, ending, _TAKEN_BACK if ending is not None else ())
+    await side_by_side([read, ask] if planned is None else [read])
+    least = (autoscaler or {}).get("spec", {}).get("minReplicas") or 1
+    name = autoscaler["metadata"]["name"] if autoscaler else None
+    return Seen(before, name, ending, least, _TAKEN_BACK if ending is not None else ())
 
 
 async def _try_plan(api: Api, plan: Plan, seen: Seen, *, force: bool) -> dict[Ref, Object]:
@@ -285,12 +290,9 @@ async def _find_autoscaler(api: Api, workload: Ref) -> Object | None:
     return next((item for item in found if _scales(item, workload)), None)
 
 
-def _planned_autoscaler(plan: Plan) -> str | None:
-    for obj in plan.objects:
-        if obj["kind"] == _AUTOSCALER and _scales(obj, plan.workload):
-            name: str = obj["metadata"]["name"]
-            return name
-    return None
+def _planned_autoscaler(plan: Plan) -> Object | None:
+    found = (obj for obj in plan.objects if obj["kind"] == _AUTOSCALER and _scales(obj, plan.workload))
+    return next(found, None)
 
 
 def _scales(autoscaler: Mapping[str, Any], workload: Ref) -> bool:
@@ -308,14 +310,21 @@ async def _apply_workload(api: Api, plan: Plan, obj: Object, seen: Seen, *, forc
         return workload
     if before is not None and owns_replicas(before):
         # Were we just to leave the field out, it would be nobody's, and fall to its default of 1.
-        kept = {
-            "apiVersion": plan.workload.api_version,
-            "kind": plan.workload.kind,
-            "metadata": {"name": plan.workload.name, "namespace": plan.workload.namespace},
-            "spec": {"replicas": before["spec"]["replicas"]},
-        }
-        await api.apply(kept, manager=HANDOVER)
-    return await apply_object(api, without_replicas(obj), force=force, taking=seen.taking)
+        await api.apply(_bare(plan.workload, before["spec"]["replicas"]), manager=HANDOVER)
+    workload = await apply_object(api, without_replicas(obj), force=force, taking=seen.taking)
+    if before is None and seen.least > 1:
+        # It would begin with one, which is well long before the autoscaler looks.
+        return await api.apply(_bare(plan.workload, seen.least), manager=HANDOVER)
+    return workload
+
+
+def _bare(workload: Ref, replicas: int) -> Object:
+    return {
+        "apiVersion": workload.api_version,
+        "kind": workload.kind,
+        "metadata": {"name": workload.name, "namespace": workload.namespace},
+        "spec": {"replicas": replicas},
+    }
 
 
 def owns_replicas(obj: Mapping[str, Any]) -> bool:

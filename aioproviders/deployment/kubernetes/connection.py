@@ -41,6 +41,10 @@ class Answer:
     body: bytes
 
 
+_SHARE = 0.9
+"""Of a request's time, what a credential plugin may take."""
+
+
 class Connection:
     """An open connection.
 
@@ -56,12 +60,13 @@ class Connection:
         context: ssl.SSLContext | None,
         conceal: Callable[[str], None],
         user_agent: str,
+        patience: float,
     ) -> None:
         self.server = target.server
         self.context = target.context
         self.namespace = target.namespace
         self._target = target
-        self._credentials = Credentials(target, conceal, self._use_key_pair)
+        self._credentials = Credentials(target, conceal, self._use_key_pair, patience)
         self._pool = _Pool(context)
         self._client = _Client(target, self._pool, user_agent)
 
@@ -227,7 +232,9 @@ async def connect(
         return target, context, f"aioproviders/{importlib.metadata.version('aioproviders')}"
 
     target, context, user_agent = await to_thread.run_sync(read)
-    return Connection(target, context, conceal, user_agent)
+    # Within the request's own time, or nobody would hear what it was that took so long.
+    patience = config.timeout_ms / 1000 * _SHARE
+    return Connection(target, context, conceal, user_agent, patience)
 
 
 def _tls_context(target: Target) -> ssl.SSLContext:

@@ -41,14 +41,20 @@ class Credentials:
         target: What the kubeconfig says.
         conceal: Told of each secret before it is used.
         on_key_pair: Told of each certificate that a plugin gives.
+        patience: How many seconds a plugin may take.
     """
 
     def __init__(
-        self, target: Target, conceal: Callable[[str], None], on_key_pair: Callable[[KeyPair], Any]
+        self,
+        target: Target,
+        conceal: Callable[[str], None],
+        on_key_pair: Callable[[KeyPair], Any],
+        patience: float,
     ) -> None:
         self._target = target
         self._conceal = conceal
         self._on_key_pair = on_key_pair
+        self._patience = patience
         self._lock = anyio.Lock()
         self._token: str | None = None
         self._stale = True
@@ -116,7 +122,7 @@ class Credentials:
         self._generation += 1
 
     async def _run_plugin(self, settings: Mapping[str, Any]) -> float:
-        name, status = await _plugin_status(settings, self._target)
+        name, status = await _plugin_status(settings, self._target, self._patience)
         token, certificate, key = (
             status.get("token"), status.get("clientCertificateData"), status.get("clientKeyData")
         )  # fmt: skip
@@ -146,8 +152,10 @@ def _seconds(text: str, name: str) -> float:
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
-async def _plugin_status(settings: Mapping[str, Any], target: Target) -> tuple[str, Mapping[str, Any]]:
-    """Run a plugin; return what to call it in errors, and the credential's status.
+async def _plugin_status(
+    settings: Mapping[str, Any], target: Target, patience: float
+) -> tuple[str, Mapping[str, Any]]:
+    """Run a plugin for some seconds at most; return what to call it in errors, and the credential's status.
 
     Source: Kubernetes documentation, "client-go credential plugins".
     """
@@ -162,11 +170,14 @@ async def _plugin_status(settings: Mapping[str, Any], target: Target) -> tuple[s
     if os.sep in command:
         command = str(target.exec_folder / command)
     try:
-        process = await anyio.run_process(
-            [command, *map(str, settings.get("args") or ())],
-            env={**os.environ, **extra, "KUBERNETES_EXEC_INFO": json.dumps(info)},
-            check=False,
-        )
+        with anyio.fail_after(patience):
+            process = await anyio.run_process(
+                [command, *map(str, settings.get("args") or ())],
+                env={**os.environ, **extra, "KUBERNETES_EXEC_INFO": json.dumps(info)},
+                check=False,
+            )
+    except TimeoutError:
+        raise AuthenticationError(f"{name} has not ended within {patience:g} s", sent=False) from None
     except OSError as error:
         hint = " ".join(str(settings.get("installHint") or "").split())
         told = f"{name} can't be run: {error.strerror or error}"

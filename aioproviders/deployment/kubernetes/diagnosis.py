@@ -24,7 +24,7 @@ _MOST_EVENTS = 8
 _MOST_LINES = 20
 _USUAL = frozenset({"Scheduled", "Pulling", "Pulled", "Created", "Started"})
 _SUGGESTIONS = {
-    "CrashLoopBackOff": "its output, below or by 'kubectl logs --previous', should say why it ends",
+    "CrashLoopBackOff": "what it writes, as in 'kubectl logs --previous', should say why it ends",
     "OOMKilled": "raise its memory limit, or have it use less",
     "ErrImagePull": "check the image's name and tag, and image_pull_secrets for the registry's secret",
     "ErrImageNeverPull": "the image is not on the node, and imagePullPolicy is Never",

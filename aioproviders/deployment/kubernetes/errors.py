@@ -38,6 +38,7 @@ _NOT_OF_THE_KIND = re.compile(
     r"(?:unable to convert unstructured object to [^:]*: )?(.*)"
 )
 _NO_NAMESPACE = re.compile(r'^namespaces "([^"]*)" not found$')
+_IMMUTABLE = "field is immutable"
 _MANAGER = re.compile(r'conflict with "([^"]*)"')
 
 
@@ -110,10 +111,9 @@ def _error(  # noqa: PLR0911, PLR0913, PLR0917 - one table
     if code == _CONFLICT:
         return ConflictError(message, status_code=code, sent=False)
     if code in (_BAD_REQUEST, _INVALID):
-        fields = "; ".join(
-            f"{cause.get('field')}: {cause.get('message')}" for cause in causes if cause.get("field")
-        )
-        return ConfigurationError(f"{what}: {_one_line(fields) or said}", status_code=code, sent=False)
+        told = _one_line(_told(causes)) or said
+        hint = "; delete it first, or give it another name" if _IMMUTABLE in told else ""
+        return ConfigurationError(f"{what}: {told}{hint}", status_code=code, sent=False)
     if code == _TOO_MANY:
         return RateLimitedError(message, status_code=code, sent=False, retry_after=retry_after)
     refused = code in (_REQUEST_TIMEOUT, _UNAVAILABLE)
@@ -124,6 +124,15 @@ def _error(  # noqa: PLR0911, PLR0913, PLR0917 - one table
         retryable=refused or code >= _SERVER_ERROR,
         retry_after=retry_after,
     )
+
+
+def _told(causes: list[Any]) -> str:
+    """Return what is wrong with which fields; what is wrong with several is said once."""
+    fields: dict[str, list[str]] = {}
+    for cause in causes:
+        if cause.get("field"):
+            fields.setdefault(str(cause.get("message")), []).append(str(cause["field"]))
+    return "; ".join(f"{', '.join(names)}: {message}" for message, names in fields.items())
 
 
 def _field_conflict(causes: list[Any], what: str) -> FieldConflictError:

@@ -168,7 +168,7 @@ def _deployment(config: KubernetesDeploymentConfig) -> Object:
         "progressDeadlineSeconds": max(
             whole_seconds(config.rollout_timeout_ms), config.min_ready_seconds + 1
         ),
-        "revisionHistoryLimit": config.history_limit,
+        "revisionHistoryLimit": config.history_limit - 1,  # beside the current one
         "strategy": {
             "type": "RollingUpdate",
             "rollingUpdate": {

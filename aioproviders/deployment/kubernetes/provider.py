@@ -116,21 +116,22 @@ class KubernetesDeploymentProvider(DeploymentProvider[KubernetesDeploymentConfig
             changes = await self._changes(complete, plan)
             metadata = DeploymentMetadata(version=plan.version, images=plan.images, changes=changes)
             state = await self._state(self._api, plan.workload)
-            message = f"{len(changes)} changes" if changes else "unchanged"
+            number = f"{len(changes)} change{'s' if len(changes) > 1 else ''}"
+            message = number if changes else "unchanged"
             return result_of(plan.workload, state["status"], f"dry run: {message}", metadata)
         with self._rollouts.turn(f"rollout of {plan.version}", plan.version):
             self._last, self._ref = complete, plan.workload
-            return await Deploying(self._hands(complete), plan, self._preflight).run()
+            return self._signed(await Deploying(self._hands(complete), plan, self._preflight).run())
 
     async def scale(self, replicas: int) -> DeploymentResult:
         """Change the number of replicas; refused where it belongs to an autoscaler."""
         with self._rollouts.turn(f"scaling to {replicas}"):
-            return await scale_to(self._hands(self._last), await self._workload(), replicas)
+            return self._signed(await scale_to(self._hands(self._last), await self._workload(), replicas))
 
     async def rollback(self, version: str) -> DeploymentResult:
         """Go back to an earlier release with the present number of replicas."""
         with self._rollouts.turn(f"rollback to {version}"):
-            return await roll_back(self._hands(self._last), await self._workload(), version)
+            return self._signed(await roll_back(self._hands(self._last), await self._workload(), version))
 
     async def get_status(self) -> DeploymentState:
         """Tell where the deployment stands."""
@@ -223,6 +224,8 @@ class KubernetesDeploymentProvider(DeploymentProvider[KubernetesDeploymentConfig
                         f"{repr(str(own)) if own else 'is not set'}: deploy by a provider of that cluster"
                     )
             return config
+        if not isinstance(config, DeploymentConfig):
+            raise ConfigurationError(f"deploy() takes a DeploymentConfig, not {type(config).__name__}")
         own = self.config.model_fields_set - DeploymentConfig.model_fields.keys()
         given = config.model_fields_set & KubernetesDeploymentConfig.model_fields.keys()
         fields = {name: getattr(self.config, name) for name in own}

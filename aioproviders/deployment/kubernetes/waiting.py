@@ -78,7 +78,7 @@ def scale_verdict(workload: Object, generation: int) -> Verdict:
         return Verdict("waiting", "the controller has not seen the change yet")
     there, available = status.get("replicas", 0), status.get("availableReplicas", 0)
     if there != desired:
-        return Verdict("waiting", f"there are {there} of {desired} replicas")
+        return Verdict("waiting", f"{there} replicas are there, {desired} should be")
     if available < desired:
         return Verdict("waiting", f"{available} of {desired} replicas are available")
     return Verdict("done", f"scaled to {desired}")
@@ -179,12 +179,12 @@ def _deployment(  # noqa: PLR0911 - one table
     if updated < desired:
         return Verdict("waiting", f"{updated} of {desired} new replicas have been made")
     if there > updated:
-        return Verdict("waiting", f"{there - updated} old replicas are about to end")
+        return Verdict("waiting", f"old replicas are about to end: {there - updated}")
     if available < updated:
         return Verdict("waiting", f"{available} of {updated} new replicas are available")
     # So far kubectl; the rest is kstatus'.
     if there != desired:
-        return Verdict("waiting", f"there are {there} of {desired} replicas")
+        return Verdict("waiting", f"{there} replicas are there, {desired} should be")
     if status.get("readyReplicas", 0) < desired:
         return Verdict("waiting", f"{status.get('readyReplicas', 0)} of {desired} replicas are ready")
     if (conditions.get("Available") or {}).get("status") != "True":
@@ -211,7 +211,7 @@ def _stateful_set(spec: Object, status: Object) -> Verdict:
     if ready < desired:
         return Verdict("waiting", f"{ready} of {desired} replicas are ready")
     if there != desired:
-        return Verdict("waiting", f"there are {there} of {desired} replicas")
+        return Verdict("waiting", f"{there} replicas are there, {desired} should be")
     rolling = (spec.get("updateStrategy") or {}).get("rollingUpdate") or {}
     partition = rolling.get("partition") or 0
     if updated < desired - partition:

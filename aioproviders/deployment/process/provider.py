@@ -91,15 +91,15 @@ class ProcessDeploymentProvider(DeploymentProvider[ProcessDeploymentConfig]):
         self.conceal(*secrets_in(whole))
         if dry_run:
             return await self._try_out(whole)
-        return await (await self._acting()).deploy(whole)
+        return self._signed(await (await self._acting()).deploy(whole))
 
     async def scale(self, replicas: int) -> DeploymentResult:
         """See `DeploymentProvider.scale`."""
-        return await (await self._acting()).scale(replicas)
+        return self._signed(await (await self._acting()).scale(replicas))
 
     async def rollback(self, version: str) -> DeploymentResult:
         """See `DeploymentProvider.rollback`."""
-        return await (await self._acting()).rollback(version)
+        return self._signed(await (await self._acting()).rollback(version))
 
     async def get_status(self) -> DeploymentState:
         """See `DeploymentProvider.get_status`."""

@@ -241,6 +241,16 @@ async def test_bad_fields_are_all_named_in_a_line(reach):
     assert error.message == "get Deployment/web in shop: spec.a: Required value: x; spec.b: Invalid value"
 
 
+async def test_what_is_wrong_with_several_fields_is_said_once(reach):
+    """And of what can't be changed, what would help."""
+    message = "Invalid value: 1: field is immutable"
+    causes = [{"reason": "FieldValueInvalid", "message": message, "field": f"spec.{name}"} for name in "ab"]
+    error = await failure(reach, status(422, "long", details={"causes": causes}))
+    assert error.message == (
+        f"get Deployment/web in shop: spec.a, spec.b: {message}; delete it first, or give it another name"
+    )
+
+
 async def test_all_conflicts_are_named(reach):
     """Field and manager of each; not those with requests of our own, where others are in the way."""
     causes = [

@@ -4,7 +4,7 @@ import pytest
 from cluster import cluster
 from pydantic import SecretStr
 
-from aioproviders.deployment.kubernetes.apply import apply_plan, find_autoscaler
+from aioproviders.deployment.kubernetes.apply import apply_plan, find_autoscaler, owns_replicas
 from aioproviders.deployment.kubernetes.differences import diff_plan
 from aioproviders.deployment.kubernetes.errors import FieldConflictError
 from aioproviders.deployment.kubernetes.objects import Ref, annotations_of
@@ -203,6 +203,17 @@ async def test_what_we_have_scaled_is_no_conflict(here):
 
 
 # Autoscalers.
+
+
+async def test_a_first_deploy_begins_with_what_its_autoscaler_keeps(here):
+    """Not with one, which would be well before the others are begun; and the number is not ours."""
+    plan = await here.plan(autoscaling={"min_replicas": 3, "max_replicas": 6})
+    applied = await apply_plan(here.api, plan)
+    assert applied.workload["spec"]["replicas"] == 3
+    assert not owns_replicas(applied.workload)
+    await scaled_by(here.api, plan, "an-autoscaler")
+    again = await apply_plan(here.api, plan)
+    assert (again.changed, again.workload["spec"]["replicas"]) == (False, 7)
 
 
 async def test_replicas_are_handed_over_to_an_autoscaler_that_is_found(here):

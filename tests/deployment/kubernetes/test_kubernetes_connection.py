@@ -72,6 +72,16 @@ async def refusal(**fields):
 # Which cluster.
 
 
+async def test_a_path_that_is_no_file(tmp_path):
+    """A folder is told from what is not there."""
+    assert await refusal(kubeconfig_path=tmp_path) == (
+        f"kubeconfig_path: {tmp_path} is a folder; name the file in it"
+    )
+    assert await refusal(kubeconfig_path=tmp_path / "none") == (
+        f"kubeconfig_path: there is no file {tmp_path / 'none'}"
+    )
+
+
 async def test_the_first_of_several_kubeconfigs_holds(monkeypatch, write):
     """With KUBECONFIG of two files the current context and a name that both have are the first one's."""
     one = write("one", kubeconfig("http://127.0.0.1:1"))
@@ -402,6 +412,18 @@ async def test_a_plugin_that_fails_is_named(write, command, args, kind, said):
     assert said in caught.value.message
     assert "s3cret" not in caught.value.message
     assert repr(command) in caught.value.message
+
+
+async def test_a_plugin_that_hangs_is_named(write):
+    """Just before the request itself would be out of time."""
+    user = {"exec": {"command": sys.executable, "args": ["-c", "import time; time.sleep(600)"]}}
+    path = write("k", kubeconfig("http://127.0.0.1:1", user))
+    connection = await connect(config(kubeconfig_path=path, timeout_ms=200))
+    try:
+        with pytest.raises(AuthenticationError, match=r"the plugin .* has not ended within 0\.18 s"):
+            await connection.send("GET", "/version", "get /version")
+    finally:
+        await connection.close()
 
 
 async def test_a_plugin_is_ended_when_nobody_waits(write, tmp_path):

@@ -206,9 +206,9 @@ async def test_the_strategy_is_handed_on():
 
 
 async def test_the_history_is_bounded():
-    """Old ReplicaSets are kept as long as releases."""
+    """As many old ReplicaSets are kept as releases, the current one not counted."""
     plan = await plan_of(history_limit=4)
-    assert plan.workload_object["spec"]["revisionHistoryLimit"] == 4
+    assert plan.workload_object["spec"]["revisionHistoryLimit"] == 3
 
 
 async def test_the_rest_of_the_pod():
