@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, field_validator, model_validator
 
 from aioproviders.config import Milliseconds, ProviderConfig, Settings, Whole
 from aioproviders.errors import ConfigurationError
@@ -41,13 +41,24 @@ def _read_env_value(value: Any) -> Any:
         if set(value) != {"secret"} or not isinstance(value["secret"], (str, SecretStr)):
             raise ValueError('should be a string, or { secret = "..." }')
         secret = value["secret"]
-        return secret if isinstance(secret, SecretStr) else SecretStr(secret)
+        secret = secret if isinstance(secret, SecretStr) else SecretStr(secret)
+        _without_nul(secret.get_secret_value())
+        return secret
     if isinstance(value, bool):
         raise ValueError("should be a string: quote it")  # noqa: TRY004 - pydantic tells of a ValueError
     if isinstance(value, (int, float)):
         return str(value)
+    return _without_nul(value) if isinstance(value, str) else value
+
+
+def _without_nul(value: str) -> str:
+    if "\0" in value:
+        raise ValueError("should have no NUL character: no program can be given one")
     return value
 
+
+Argument = Annotated[str, AfterValidator(_without_nul)]
+"""An argument of a program; the first is the program."""
 
 EnvValue = Annotated[str | SecretStr, BeforeValidator(_read_env_value)]
 """The value of an environment variable; a secret is a `SecretStr`, in files ``{ secret = "..." }``."""
@@ -95,7 +106,7 @@ class Probe(Settings):
     kind: Literal["http", "tcp", "exec", "notify"] = "http"
     path: str = "/"
     port: str | PortNumber | None = None
-    command: tuple[str, ...] = ()
+    command: tuple[Argument, ...] = ()
     initial_delay_ms: Annotated[Whole, Field(ge=0)] = 0
     period_ms: Milliseconds = 1000
     timeout_ms: Milliseconds = 1000
@@ -193,7 +204,7 @@ class DeploymentConfig(ProviderConfig):
     replicas: Annotated[Whole, Field(ge=0, le=_MOST)] = 1
     resources: Mapping[str, Any] = {}
     image: Annotated[str, Field(min_length=1)] | None = None
-    command: tuple[str, ...] = ()
+    command: tuple[Argument, ...] = ()
     ports: tuple[Port, ...] = ()
     env: Mapping[str, EnvValue] = {}
     readiness_probe: Probe | None = None

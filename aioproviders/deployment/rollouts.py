@@ -32,6 +32,7 @@ class Rollouts:
         self._latest: RolloutEvent | None = None
         self._watchers: set[MemoryObjectSendStream[RolloutEvent]] = set()
         self._waiting = anyio.Event()
+        self._left = False
 
     @contextmanager
     def turn(self, what: str, version: str | None = None) -> Iterator[None]:
@@ -53,9 +54,23 @@ class Rollouts:
             yield
         finally:
             self.under_way = None
-            for watcher in self._watchers:
-                watcher.close()
-            self._watchers.clear()
+            if not self._left:
+                self._close_watchers()
+
+    def leave(self) -> None:
+        """Let what is under way go on when its turn is over, until `end_left`."""
+        self._left = True
+
+    def end_left(self) -> None:
+        """What was left to itself is over."""
+        self._left = False
+        if self.under_way is None:
+            self._close_watchers()
+
+    def _close_watchers(self) -> None:
+        for watcher in self._watchers:
+            watcher.close()
+        self._watchers.clear()
 
     def tell(self, kind: Any, status: DeploymentStatus, message: str, **facts: Any) -> None:
         """Tell the watchers of a step, see `RolloutEvent`; the same step twice is told once."""
@@ -68,6 +83,11 @@ class Rollouts:
             with suppress(anyio.BrokenResourceError):
                 watcher.send_nowait(event)
 
+    @property
+    def goes_on(self) -> bool:
+        """Whether there is something to watch."""
+        return self.under_way is not None or self._left
+
     async def begun(self) -> None:
         """Wait until something is under way."""
         if self.under_way is None:
@@ -79,9 +99,9 @@ class Rollouts:
         Args:
             wait: Where nothing is under way, whether to wait until something is.
         """
-        if wait:
+        if wait and not self._left:
             await self.begun()
-        if self.under_way is None:
+        if not self.goes_on:
             return
         # No bound: a rollout has a few dozen steps, and must not wait for who looks on.
         sending, receiving = anyio.create_memory_object_stream[RolloutEvent](math.inf)

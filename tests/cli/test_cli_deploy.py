@@ -92,6 +92,7 @@ def test_what_was_secret_stays_so(drivers, run):
             "--set: history_limit: should be greater than 0\n",
         ),
         (["deploy", "web", "--set", "ports.1.port=1"], "--set: ports[1]: should be one of the 1 there are"),
+        (["deploy", "web", "--set", "ports.²=1"], "should be one of the 1 there are"),
         (["deploy", "web", "--set", "image.tag=1"], "--set: image.tag: is no known setting"),
         (["deploy", "web", "--set", "name=other"], "--set: name: is the file's"),
         (["deploy", "web", "--set", "replicas"], "--set: should be 'key=value'"),

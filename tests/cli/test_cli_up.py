@@ -6,8 +6,13 @@ import signal
 import urllib.request
 from unittest.mock import ANY
 
+import anyio
 import pytest
 from cli_processes import Reader, free_port, process_table, processes_of, start, until
+
+from aioproviders.cli.deploying.opening import Target
+from aioproviders.cli.deploying.running import _Output, _Running
+from aioproviders.deployment.process import ProcessDeploymentConfig, ProcessDeploymentProvider
 
 
 class Terminals:
@@ -270,6 +275,41 @@ def test_up_as_lines_of_json(terminals):
     documents = [json.loads(line) for line in up.out]
     assert any(each.get("text") == "starting 1.0.0, token none" for each in documents)
     assert documents[-1] == {"deployment": None, "note": "stopped"}
+
+
+def test_a_failure_is_a_line_of_json(terminals):
+    """Also the result of a deployment that does not come up, with its diagnosis."""
+    text = (terminals.folder / "providers.toml").read_text()
+    (terminals.folder / "providers.toml").write_text(text.replace('"1.0.0"', '"1.0.0-crash-loop"'))
+    code, out, err = terminals.run("up", "worker", "--json")
+
+    assert (code, err.startswith("error: worker: failed: ")) == (1, True)
+    [result] = [each for line in out.splitlines() if "success" in (each := json.loads(line))]
+    assert result["metadata"]["diagnosis"]["reason"] == "CrashLoop"
+
+
+def test_up_ends_when_nothing_runs_any_more(tmp_path, capfd):
+    """Whatever has ended the supervisor: it is said, and it is a failure."""
+    config = ProcessDeploymentConfig(
+        name="worker", version="1", command=["sleep", "600"], state_directory=tmp_path
+    )
+    failures = []
+
+    async def main():
+        stopping = anyio.Event()
+        async with ProcessDeploymentProvider(config) as provider:
+            running = _Running(Target("worker", provider, config), _Output(json=False, width=8))
+            async with anyio.create_task_group() as task_group:
+                task_group.start_soon(running.run, failures, stopping)
+                with anyio.fail_after(20):
+                    while not provider.supervises or running._before == {}:  # noqa: ASYNC110 - it tells people only
+                        await anyio.sleep(0.01)
+                    await provider._supervisor.close()
+                    await stopping.wait()
+
+    anyio.run(main)
+    assert failures == ["worker"]
+    assert "* nothing runs any more: its supervisor has failed\n" in capfd.readouterr().out
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

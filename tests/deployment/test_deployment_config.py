@@ -23,6 +23,9 @@ def test_secret_variables_are_secrets():
     [
         ({"env": {"TOKEN": {"secret": 3}}}, "{ secret ="),
         ({"env": {"DEBUG": True}}, "quote it"),
+        ({"env": {"MODE": "fa\0st"}}, "no NUL character"),
+        ({"env": {"TOKEN": {"secret": "ge\0heim"}}}, "no NUL character"),
+        ({"command": ["run", "\0"]}, "no NUL character"),
         ({"env": {"not-a-name": "x"}}, "no name of an environment variable"),
         ({"namespace": "Shop"}, "lower-case"),
         ({"replicas": -1}, "greater than or equal to 0"),

@@ -83,11 +83,11 @@ async def _change(  # noqa: PLR0913, PLR0917 - likewise
     return report_result(target, result, json=json)
 
 
-def report_result(target: Target, result: DeploymentResult, *, json: bool) -> int:
-    """Print what came of a change, and return the exit code."""
+def report_result(target: Target, result: DeploymentResult, *, json: bool, compact: bool = False) -> int:
+    """Print what came of a change, as a document on one line if `compact`, and return the exit code."""
     name, redactor = target.name, target.redactor
     if json:
-        print_document(redactor.value(result))
+        print_document(redactor.value(result), compact=compact)
     elif result.success:
         show_result(name, result, redactor)
     elif result.diagnosis is not None:

@@ -114,7 +114,7 @@ def _read(text: str) -> _Assignment:
             # Not shown: the value may well be a secret.
             raise UsageError("--set: should be 'key=value', such as 'replicas=3' or 'env.MODE=fast'")
         part = match[1] or match[2]
-        path.append(int(part) if part.isdigit() and path and match[1] is None else part)
+        path.append(int(part) if part.isdecimal() and path and match[1] is None else part)
         position, end = match.end(), match[3]
     if path[0] == "name":
         raise UsageError("--set: name: is the file's; another deployment needs a table of its own")

@@ -11,7 +11,7 @@ import anyio
 
 from aioproviders.cli.deploying.report import instance_table
 from aioproviders.cli.deploying.signals import Signals
-from aioproviders.cli.output import console_for, deployment_style, one_line, write
+from aioproviders.cli.output import complain, console_for, deployment_style, one_line, write
 from aioproviders.deployment import DeploymentProvider, DeploymentResult, Instance, Replicas, RolloutEvent
 from aioproviders.errors import ProviderError
 from aioproviders.redaction import Redactor
@@ -151,8 +151,7 @@ class _Plain:
         write(f"{event_line(event, self._redactor)}\n")
 
     def note(self, text: str) -> None:
-        sys.stderr.write(f"{text}\n")
-        sys.stderr.flush()
+        complain(text, label="")
 
 
 class Novelty:

@@ -156,12 +156,16 @@ class _Running:
             config = self._target.config.model_copy(update={"on_cancel": "leave"})
             result = await self._provider.deploy(config)
             if not result.success:
-                report_result(self._target, result, json=self._output.json)
+                report_result(self._target, result, json=self._output.json, compact=True)
                 failures.append(self._target.name)
                 stopping.set()
                 return
             await self._tell_where()
             await self._watch_instances()
+            self._output.tell(self._target.name, "nothing runs any more: its supervisor has failed")
+            failures.append(self._target.name)
+            stopping.set()
+            task_group.cancel_scope.cancel()
 
     async def _again(self, follow: Callable[[], Awaitable[None]]) -> None:
         while True:
@@ -205,8 +209,12 @@ class _Running:
         self._output.tell(self._target.name, f"{told}{', at ' if where else ''}{where}")
 
     async def _watch_instances(self) -> None:
-        """Tell of instances that end, come back, or are no longer ready, outside of rollouts."""
-        while True:
+        """Tell of instances that end, come back, or are no longer ready, outside of rollouts.
+
+        Returns when the provider supervises them no longer.
+        """
+        provider: Any = self._provider
+        while provider.supervises:
             state = await self._provider.get_status()
             now = {each.name: each for each in state.get("instances") or ()}
             # What belongs to a rollout is told by its steps.

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import fcntl
 import os
-import signal
-from contextlib import suppress
 from pathlib import Path
 
+from aioproviders.deployment.process.groups import kill_group
 from aioproviders.errors import ConfigurationError
 
 __all__ = ["LOCK", "is_locked", "kill_group_of", "start_time", "take_lock"]
@@ -57,8 +56,7 @@ def kill_group_of(pid: int, since: int) -> bool:
     """Kill a process group, if its leader is the process that was started then; return whether it was."""
     if start_time(pid) != since:
         return False
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(pid, signal.SIGKILL)
+    kill_group(pid)
     return True
 
 

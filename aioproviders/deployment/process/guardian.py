@@ -66,10 +66,11 @@ class Guardian:
     async def keep(self) -> None:
         """Start it, and start it anew whenever it has ended, until cancelled."""
         while True:
-            await self.start()
-            assert self._process is not None  # noqa: S101 - it was started
-            await self._process.wait()
-            self._forget()
+            with suppress(OSError):  # no descriptor or no memory left: there may be some later
+                await self.start()
+            if self._process is not None:
+                await self._process.wait()
+                self._forget()
             await anyio.sleep(_PAUSE)
 
     def add(self, group: int) -> None:
@@ -88,9 +89,12 @@ class Guardian:
         self._forget()
         if process is None:
             return
-        with anyio.CancelScope(shield=True):
-            with anyio.move_on_after(_PATIENCE):
-                await process.wait()
+        with anyio.move_on_after(_PATIENCE, shield=True) as scope:
+            await process.wait()
+        if scope.cancelled_caught:
+            with suppress(ProcessLookupError):  # it may have been stopped
+                process.kill()
+        with anyio.move_on_after(_PATIENCE, shield=True):
             await process.aclose()
 
     def _forget(self) -> None:

@@ -11,6 +11,7 @@ from aioproviders.deployment.process.config import ProcessDeploymentConfig
 from aioproviders.deployment.process.controller import Target
 from aioproviders.deployment.process.journal import Journal, ReleaseRecord
 from aioproviders.errors import ConfigurationError
+from aioproviders.redaction import secrets_in
 
 __all__ = ["KnownReleases", "past_config", "state_of_past"]
 
@@ -32,6 +33,11 @@ class KnownReleases:
         for revision in self._seen.keys() - self._journal.past.releases.keys():
             del self._seen[revision]
         self._seen[target.revision] = target.config
+
+    @property
+    def secrets(self) -> frozenset[str]:
+        """All that is secret in them, as far as it is known."""
+        return frozenset(secrets_in(self._own)).union(*map(secrets_in, self._seen.values()))
 
     def config_of(
         self, record: ReleaseRecord, base: ProcessDeploymentConfig | None = None

@@ -12,7 +12,7 @@ from anyio import to_thread
 from anyio.streams.memory import MemoryObjectSendStream
 
 from aioproviders.deployment.models import LogLine
-from aioproviders.deployment.process.output import ReplicaOutput, read_tail
+from aioproviders.deployment.process.output import read_tail
 from aioproviders.errors import ConfigurationError, NotFoundError
 
 __all__ = ["LOGS", "LogHub", "forget_logs", "read_logs"]
@@ -62,13 +62,15 @@ def forget_logs(
     Args:
         directory: The deployment's folder.
         deployment: Its name.
-        revisions: The releases that are kept.
+        revisions: The releases that are kept; what is newer than all of them is being deployed just now.
         running: Instances whose logs are kept in any case.
     """
+    newest = max(revisions, default=0)
     for path in (directory / LOGS).glob(f"{deployment}-*-*.log*"):
         instance = path.name.partition(".log")[0]
         revision = instance.removeprefix(f"{deployment}-").partition("-")[0]
-        if revision.isdigit() and int(revision) not in revisions and instance not in running:
+        forgotten = revision.isdecimal() and int(revision) < newest and int(revision) not in revisions
+        if forgotten and instance not in running:
             path.unlink(missing_ok=True)
 
 
@@ -78,12 +80,11 @@ class LogHub:
     def __init__(self) -> None:
         self._followers: set[MemoryObjectSendStream[LogLine]] = set()
 
-    async def take(self, output: ReplicaOutput) -> None:
-        """Hand on the lines of one instance, until its output is closed."""
-        async for line in output.follow():
-            for follower in self._followers:
-                with suppress(anyio.BrokenResourceError, anyio.WouldBlock):
-                    follower.send_nowait(line)
+    def give(self, line: LogLine) -> None:
+        """Hand on a line."""
+        for follower in self._followers:
+            with suppress(anyio.BrokenResourceError, anyio.WouldBlock):
+                follower.send_nowait(line)
 
     async def follow(
         self, directory: Path, instance: str | None, lines: int

@@ -1,19 +1,15 @@
-"""What a replica writes: kept in a file that is rotated, the last lines at hand, the next ones followed."""
+"""What a replica writes: kept in a file that is rotated, the last lines at hand, each one told of."""
 
 from __future__ import annotations
 
 import itertools
-import math
 import os
 from collections import deque
-from collections.abc import AsyncGenerator, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
-
-import anyio
-from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 from aioproviders.deployment.models import LogLine
 
@@ -38,9 +34,17 @@ class ReplicaOutput:
         instance: The replica's name.
         max_bytes: The file is rotated before it gets longer.
         backups: How many rotated files to keep: ``….log.1`` is the latest.
+        on_line: Told of each line.
     """
 
-    def __init__(self, directory: Path, instance: str, max_bytes: int, backups: int) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        instance: str,
+        max_bytes: int,
+        backups: int,
+        on_line: Callable[[LogLine], None] = lambda _: None,
+    ) -> None:
         self.instance = instance
         self._path = log_path(directory, instance)
         self._max_bytes = max_bytes
@@ -49,7 +53,7 @@ class ReplicaOutput:
         self._size = 0
         self._partial = {"stdout": b"", "stderr": b""}
         self._last: deque[LogLine] = deque(maxlen=_KEPT_LINES)
-        self._followers: set[MemoryObjectSendStream[LogLine]] = set()
+        self._on_line = on_line
 
     def write(self, stream: str, content: bytes) -> None:
         """Take what the replica has written to "stdout" or "stderr"; unfinished lines wait for their end."""
@@ -75,34 +79,13 @@ class ReplicaOutput:
         """Return the last lines, at most a thousand."""
         return list(self._last)[-lines:] if lines > 0 else []
 
-    @contextmanager
-    def followed(self) -> Iterator[MemoryObjectReceiveStream[LogLine]]:
-        """Give a stream of the lines to come; it ends when this is closed."""
-        sending, receiving = anyio.create_memory_object_stream[LogLine](math.inf)
-        self._followers.add(sending)
-        try:
-            yield receiving
-        finally:
-            self._followers.discard(sending)
-            sending.close()
-            receiving.close()
-
-    async def follow(self) -> AsyncGenerator[LogLine, None]:
-        """Yield the lines to come, until this is closed."""
-        with self.followed() as lines:
-            async for line in lines:
-                yield line
-
     def close(self) -> None:
-        """Close the file; whoever follows is done."""
+        """Close the file."""
         self.flush()
         if self._file is not None:
             with suppress(OSError):
                 self._file.close()
             self._file = None
-        for follower in self._followers:
-            follower.close()
-        self._followers.clear()
 
     def _keep(self, stream: str, text: bytes) -> None:
         line = LogLine(
@@ -115,9 +98,7 @@ class ReplicaOutput:
         # A full disk must not end the replica; its last lines are at hand all the same.
         with suppress(OSError):
             self._append(line)
-        for follower in self._followers:
-            with suppress(anyio.BrokenResourceError):
-                follower.send_nowait(line)
+        self._on_line(line)
 
     def _sync(self) -> None:
         """Hand all lines of one piece to the system at once."""

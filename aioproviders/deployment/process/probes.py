@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import subprocess
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 
 import anyio
 
 from aioproviders.deployment.config import Probe
+from aioproviders.deployment.process.groups import kill_group
 from aioproviders.deployment.process.guardian import Guardian
 from aioproviders.deployment.process.launching import Launch
 from aioproviders.deployment.process.sockets import Address
+from aioproviders.redaction import describe
 
 __all__ = ["ask", "keep_asking"]
 
 _LONGEST_HEAD = 4096
 _LONGEST_OUTPUT = 64 * 1024
+_LAST_WORDS = 0.1
+"""Seconds for the output of a command that has ended."""
 _WELL = range(200, 400)
 
 
@@ -78,6 +79,8 @@ async def ask(
         return f"{what}: no answer within {timeout:g} s"
     except OSError as error:
         return f"{what}: {error.strerror or error}"
+    except Exception as error:  # noqa: BLE001 - what can't be asked is not well, and all others are left alone
+        return f"{what}: {describe(error)}"
 
 
 async def _get(path: str, address: tuple[str, int]) -> str | None:
@@ -129,10 +132,12 @@ async def _run(probe: Probe, launch: Launch, guardian: Guardian | None) -> str |
             task_group.start_soon(read)
             code = await process.wait()
             # What it has left behind would hold the pipe open, and be one more with each time it is asked.
-            _kill_group(process.pid)
+            kill_group(process.pid)
+            # What has left the group may hold it open for ever.
+            task_group.cancel_scope.deadline = anyio.current_time() + _LAST_WORDS
     finally:
         with anyio.CancelScope(shield=True):
-            _kill_group(process.pid)
+            kill_group(process.pid)
             await process.aclose()
         if guardian is not None:
             guardian.remove(process.pid)
@@ -140,8 +145,3 @@ async def _run(probe: Probe, launch: Launch, guardian: Guardian | None) -> str |
         return None
     last = output.decode(errors="replace").strip().rpartition("\n")[2]
     return f"{name}: exit code {code}" + (f": {last}" if last else "")
-
-
-def _kill_group(group: int) -> None:
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(group, signal.SIGKILL)

@@ -95,11 +95,11 @@ class ProcessDeploymentProvider(DeploymentProvider[ProcessDeploymentConfig]):
 
     async def scale(self, replicas: int) -> DeploymentResult:
         """See `DeploymentProvider.scale`."""
-        return self._signed(await (await self._acting()).scale(replicas))
+        return self._signed(await (await self._acting()).scale(replicas, on_cancel=self.config.on_cancel))
 
     async def rollback(self, version: str) -> DeploymentResult:
         """See `DeploymentProvider.rollback`."""
-        return self._signed(await (await self._acting()).rollback(version))
+        return self._signed(await (await self._acting()).rollback(version, on_cancel=self.config.on_cancel))
 
     async def get_status(self) -> DeploymentState:
         """See `DeploymentProvider.get_status`."""
@@ -123,7 +123,7 @@ class ProcessDeploymentProvider(DeploymentProvider[ProcessDeploymentConfig]):
     async def watch_rollout(self, *, wait: bool = False) -> AsyncGenerator[RolloutEvent, None]:
         """See `DeploymentProvider.watch_rollout`."""
         running = await self._running()
-        while wait and self._rollouts.under_way is None and not isinstance(running, RemoteSupervisor):
+        while wait and not self._rollouts.goes_on and not isinstance(running, RemoteSupervisor):
             # Here it is told of at once; that another process has become the supervisor is not.
             with anyio.move_on_after(_LOOK_AGAIN):
                 await self._rollouts.begun()
@@ -177,9 +177,14 @@ class ProcessDeploymentProvider(DeploymentProvider[ProcessDeploymentConfig]):
 
     async def is_supervised_elsewhere(self) -> bool:
         """Whether another provider, of this or of another process, runs the deployment."""
-        if self._supervisor is not None and not self._supervisor.ended:
+        if self.supervises:
             return False
         return await to_thread.run_sync(is_locked, self.config.directory)
+
+    @property
+    def supervises(self) -> bool:
+        """Whether this provider runs the deployment."""
+        return self._supervisor is not None and not self._supervisor.ended
 
     def kill(self) -> None:
         """End all processes at once, without SIGTERM: for one who is tired of waiting for `cleanup`."""
@@ -233,8 +238,11 @@ class ProcessDeploymentProvider(DeploymentProvider[ProcessDeploymentConfig]):
         return supervisor
 
     async def _serve(self, supervisor: Supervisor) -> None:
+        def complain(error: Exception) -> None:
+            self.logger.warning("supervisor.conversation_failed", error=error)
+
         try:
-            await serve(supervisor, self.config.directory, self.conceal)
+            await serve(supervisor, self.config.directory, self.conceal, complain)
         except OSError as error:
             # Nobody else can ask then; that is no reason to end what runs.
             self.logger.warning("supervisor.unreachable", error=error)

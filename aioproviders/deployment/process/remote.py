@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import anyio
@@ -27,8 +27,10 @@ __all__ = ["RemoteSupervisor"]
 _STATE = TypeAdapter(DeploymentState)
 _CHANGES = TypeAdapter(tuple[Change, ...])
 _RELEASES = TypeAdapter(tuple[Release, ...])
-_PATIENCE = 5.0
+_PATIENCE = 2.0
 """Seconds to wait for the end of a conversation that was cancelled, beyond what undoing may take."""
+_SHARE = 0.8
+"""Of a request's time, what a supervisor may take to say that it is there."""
 
 
 class RemoteSupervisor:
@@ -43,26 +45,38 @@ class RemoteSupervisor:
 
     @classmethod
     async def find(cls, config: ProcessDeploymentConfig) -> RemoteSupervisor | None:
-        """Return the one that runs the deployment; None where there is none that answers."""
+        """Return the one that runs the deployment; None where there is none.
+
+        Raises:
+            ProviderUnavailableError: There is one, and it does not answer.
+        """
+        found, patience = cls(config), config.timeout_ms / 1000 * _SHARE
         try:
-            with control_address(config.directory) as address:
-                stream = await anyio.connect_unix(address)
-        except OSError:
+            with anyio.fail_after(patience):
+                async with found._connected() as lines:
+                    await found._send(lines, {"do": "ping"})
+                    await found._receive(lines, "result")
+        except ProviderUnavailableError:
             return None
-        await stream.aclose()
-        return cls(config)
+        except TimeoutError:
+            raise ProviderUnavailableError(
+                f"the supervisor of {config.namespace}/{config.name} has not answered within "
+                f"{patience:g} s: it is busy, or was stopped, as by Ctrl-Z",
+                sent=False,
+            ) from None
+        return found
 
     async def deploy(self, config: ProcessDeploymentConfig) -> DeploymentResult:
         """See `Supervisor.deploy`."""
         return self._result(await self._ask("deploy", config=config_to_wire(config)))
 
-    async def scale(self, replicas: int) -> DeploymentResult:
+    async def scale(self, replicas: int, *, on_cancel: str) -> DeploymentResult:
         """See `Supervisor.scale`."""
-        return self._result(await self._ask("scale", replicas=replicas))
+        return self._result(await self._ask("scale", replicas=replicas, on_cancel=on_cancel))
 
-    async def rollback(self, version: str) -> DeploymentResult:
+    async def rollback(self, version: str, *, on_cancel: str) -> DeploymentResult:
         """See `Supervisor.rollback`."""
-        return self._result(await self._ask("rollback", version=version))
+        return self._result(await self._ask("rollback", version=version, on_cancel=on_cancel))
 
     async def get_status(self) -> DeploymentState:
         """See `Supervisor.get_status`."""
@@ -92,19 +106,19 @@ class RemoteSupervisor:
             try:
                 return await self._receive(lines, "result")
             except anyio.get_cancelled_exc_class():
-                # What a rollout does then takes its time, and is not over before that is done.
-                undoing = self._config.rollback_timeout_ms / 1000 + _PATIENCE
-                with anyio.move_on_after(undoing, shield=True):
+                with anyio.CancelScope(shield=True):
                     await self._cancel(lines)
                 raise
 
     async def _cancel(self, lines: Lines) -> None:
-        try:
+        with anyio.move_on_after(_PATIENCE), suppress(anyio.BrokenResourceError):
             await lines.send({"cancel": True})
-        except anyio.BrokenResourceError:
-            return
-        while await lines.receive() is not None:
-            continue
+            if await lines.receive() is not None:
+                # It was heard. What a rollout does then takes its time, and is not over before that is done.
+                undoing = self._config.rollback_timeout_ms / 1000
+                with anyio.move_on_after(undoing + _PATIENCE, shield=True):
+                    while await lines.receive() is not None:
+                        continue
 
     async def _stream(self, what: str, **arguments: Any) -> AsyncGenerator[Any, None]:
         async with self._connected() as lines:

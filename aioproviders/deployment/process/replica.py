@@ -12,9 +12,11 @@ from functools import partial
 
 import anyio
 from anyio.abc import ByteReceiveStream, Process, TaskGroup
+from anyio.lowlevel import checkpoint
 
 from aioproviders.deployment.config import Probe
 from aioproviders.deployment.models import Instance
+from aioproviders.deployment.process.groups import group_lives, kill_group, reap_group
 from aioproviders.deployment.process.guardian import Guardian
 from aioproviders.deployment.process.launching import Launch, start
 from aioproviders.deployment.process.notification import notifications
@@ -22,12 +24,14 @@ from aioproviders.deployment.process.output import ReplicaOutput
 from aioproviders.deployment.process.probes import ask, keep_asking
 from aioproviders.deployment.process.sockets import ReplicaSockets
 from aioproviders.errors import ConfigurationError
+from aioproviders.redaction import describe
 
 __all__ = ["Replica", "ReplicaPhase"]
 
 _PATIENCE = 2.0
 """Seconds for what a killed process leaves to be done: its last output, its entry in the process table."""
 _PAUSE = 0.02
+_CHUNK = 4096
 
 Messages = Callable[[], AsyncIterator[dict[str, str]]]
 
@@ -60,7 +64,8 @@ class Replica:
         pid: Its process id, and its group's; None before the start.
         phase: Where it stands.
         reason: In a word why it is not ready or has ended: ``StartFailed``, ``ProbeFailed``,
-            ``LivenessFailed``, ``StopTimeout``, ``Exited``, ``Killed``; None where nothing is wrong.
+            ``LivenessFailed``, ``StopTimeout``, ``Exited``, ``Killed``, ``SupervisorFailed``; None where
+            nothing is wrong.
         message: The same in one line.
         exit_code: Its exit code, negative for a signal; None before the end.
         started_at: When it was started.
@@ -132,6 +137,8 @@ class Replica:
         except (ConfigurationError, OSError) as error:
             told = error.message if isinstance(error, ConfigurationError) else error.strerror or str(error)
             self.reason, self.message = "StartFailed", told
+        except Exception as error:  # noqa: BLE001 - whatever it is, the others run on
+            self.reason, self.message = "SupervisorFailed", describe(error)
         finally:
             self._sockets.close()
             self.output.flush()
@@ -153,17 +160,17 @@ class Replica:
         self._killed = True
         self._stop_asked.set()
         if self.pid is not None and self.exit_code is None:
-            _kill_group(self.pid)
+            kill_group(self.pid)
 
     async def _accompany(self, process: Process, messages: Messages | None) -> None:
         self.pid, self.started_at = process.pid, datetime.now(UTC)
         try:
             self._on_change(self)
             if self._killed:  # while it was being started
-                _kill_group(process.pid)
+                kill_group(process.pid)
             async with anyio.create_task_group() as task_group:
                 task_group.start_soon(self._pump, process, task_group)
-                task_group.start_soon(self._end_when_asked, process)
+                task_group.start_soon(self._end_when_asked, process, task_group)
                 if messages is not None:
                     task_group.start_soon(self._listen, messages)
                 task_group.start_soon(self._look_after)
@@ -177,17 +184,19 @@ class Replica:
                 assert source is not None  # noqa: S101 - both are pipes
                 readers.start_soon(self._read, stream, source)
             await process.wait()
-            _kill_group(process.pid)
+            kill_group(process.pid)
             # What has left the group may hold the pipes open for ever.
             readers.cancel_scope.deadline = anyio.current_time() + _PATIENCE
         task_group.cancel_scope.cancel()
 
     async def _read(self, stream: str, source: ByteReceiveStream) -> None:
-        with suppress(anyio.BrokenResourceError):
-            async for chunk in source:
-                self.output.write(stream, chunk)
+        # Not all that there is: taking it line by line, nothing else would go on for as long.
+        with suppress(anyio.BrokenResourceError, anyio.EndOfStream):
+            while True:
+                self.output.write(stream, await source.receive(_CHUNK))
+                await checkpoint()
 
-    async def _end_when_asked(self, process: Process) -> None:
+    async def _end_when_asked(self, process: Process, task_group: TaskGroup) -> None:
         await self._stop_asked.wait()
         self.ready_since = None
         self.phase = ReplicaPhase.STOPPING
@@ -195,25 +204,29 @@ class Replica:
         if process.returncode is None:
             # Not by `Popen.send_signal`, which may reap the process, and whoever waits for it then gets no
             # exit code but 255.
-            with suppress(ProcessLookupError):
+            with suppress(ProcessLookupError, PermissionError):  # it may have become another user's
                 os.kill(process.pid, signal.SIGTERM)
         timeout = self.launch.stop_timeout
         await anyio.sleep(timeout)
         if self.reason != "LivenessFailed":
             self.reason, self.message = "StopTimeout", f"killed: it went on for {timeout:g} s after SIGTERM"
-        _kill_group(process.pid)
+        kill_group(process.pid)
+        await anyio.sleep(_PATIENCE)
+        self.message = f"it went on for {timeout:g} s after SIGTERM, and could not be killed"
+        task_group.cancel_scope.cancel()
 
     async def _bury(self, process: Process) -> None:
         """Kill what is left of its group, and wait until that has gone."""
         with anyio.move_on_after(_PATIENCE, shield=True):
-            _kill_group(process.pid)
+            kill_group(process.pid)
             await process.wait()
-            while _group_lives(process.pid):  # noqa: ASYNC110 - nothing tells of a grandchild's end
+            while group_lives(process.pid):
+                reap_group(process.pid)
                 await anyio.sleep(_PAUSE)
         self.exit_code = process.returncode
-        with anyio.CancelScope(shield=True):
+        with anyio.move_on_after(_PATIENCE, shield=True):
             await process.aclose()
-        if not _group_lives(process.pid):
+        if not group_lives(process.pid):
             self._guardian.remove(process.pid)
 
     @staticmethod
@@ -287,18 +300,3 @@ class Replica:
 
 def _is_notify(probe: Probe | None) -> bool:
     return probe is not None and probe.kind == "notify"
-
-
-def _kill_group(group: int) -> None:
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(group, signal.SIGKILL)
-
-
-def _group_lives(group: int) -> bool:
-    try:
-        os.killpg(group, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

@@ -143,9 +143,10 @@ class Rollout:
         except _RolloutError as error:
             return await self._fail(error)
         self._status = DeploymentStatus.HEALTHY if target.replicas else DeploymentStatus.SCALED_TO_ZERO
+        replicas = self._controller.replicas  # one that ends while that is written down is another matter
         await self._journal.outcome(target.revision, self._status, healthy=True)
         self._log("rollout.completed")
-        return self._make_result(True, f"version {target.version} runs, {self._controller.replicas}")
+        return self._make_result(True, f"version {target.version} runs, {replicas}", replicas=replicas)
 
     async def _settle(self, limit: float) -> None:
         """Wait until the controller has what it is after."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,15 +23,27 @@ from aioproviders.resilience import translate
 __all__ = ["serve"]
 
 _STATE = TypeAdapter(DeploymentState)
+_PAUSE = 0.5
+"""Seconds until who asks is let in again, where that just failed."""
+_STREAMS = ("watch_rollout", "logs")
 
 
-async def serve(supervisor: Supervisor, directory: Path, conceal: Callable[..., None]) -> None:
-    """Answer until cancelled.
+async def serve(
+    supervisor: Supervisor,
+    directory: Path,
+    conceal: Callable[..., None],
+    on_error: Callable[[Exception], None],
+) -> None:
+    """Answer until cancelled; no question, and no want of descriptors, ends what runs.
 
     Args:
         supervisor: Who is asked.
         directory: The deployment's folder.
         conceal: Is told the secrets that come in.
+        on_error: Is told what went wrong with one who asked.
+
+    Raises:
+        OSError: There can't be a socket in the folder.
     """
     path = directory / CONTROL
     # One that a crash has left would be in the way.
@@ -39,13 +51,21 @@ async def serve(supervisor: Supervisor, directory: Path, conceal: Callable[..., 
     try:
         with control_address(directory) as address:
             listener = await anyio.create_unix_listener(address, mode=0o600)
-        async with listener:
 
-            async def handle(stream: SocketStream) -> None:
+        async def handle(stream: SocketStream) -> None:
+            try:
                 async with stream:
                     await _Conversation(supervisor, Lines(stream), conceal).run()
+            except Exception as error:  # noqa: BLE001 - whatever it is, the supervisor lives on
+                on_error(error)
 
-            await listener.serve(handle)
+        async with listener, anyio.create_task_group() as task_group:
+            while True:
+                try:
+                    task_group.start_soon(handle, await listener.accept())
+                except (OSError, anyio.BrokenResourceError) as error:  # no descriptor left, for one
+                    on_error(error)
+                    await anyio.sleep(_PAUSE)
     finally:
         with anyio.CancelScope(shield=True):
             await to_thread.run_sync(partial(path.unlink, missing_ok=True))
@@ -66,7 +86,11 @@ class _Conversation:
         async with anyio.create_task_group() as task_group:
 
             async def listen() -> None:
-                await self._lines.receive()
+                order = await self._lines.receive()
+                if order is not None and question.get("do") not in _STREAMS:
+                    # Undoing may take its time: who waits for it should know that it was heard.
+                    with suppress(anyio.BrokenResourceError):
+                        await self._lines.send({"heard": True})
                 task_group.cancel_scope.cancel()
 
             task_group.start_soon(listen)
@@ -83,7 +107,9 @@ class _Conversation:
             if "config" in arguments:
                 arguments["config"] = config_from_wire(arguments["config"])
                 self._conceal(*secrets_in(arguments["config"]))
-            if what in ("watch_rollout", "logs"):
+            if what == "ping":
+                return {"result": None}
+            if what in _STREAMS:
                 await self._stream(getattr(self._supervisor, what)(**arguments))
                 return {"result": None}
             if what in ("deploy", "scale", "rollback", "get_status", "diff", "history"):

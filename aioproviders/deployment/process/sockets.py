@@ -112,8 +112,10 @@ class Sockets:
                     sockets.handed.append((port.name, self._shared[port.name]))
                 sockets.env[f"PORT_{port.name.upper().replace('-', '_')}"] = str(number)
                 sockets.env.setdefault("PORT", str(number))
+            known = {port.name for port in self.ports}
             for name in (_name_of(probe.port, self.ports) for probe in http_probes if probe is not None):
-                if name not in sockets.addresses:
+                # A number that is none of the ports' is a place that the program sees to itself.
+                if name in known and name not in sockets.addresses:
                     listener = _bound(_LOOPBACK, 0, "inherit")
                     sockets.own.append(listener)
                     sockets.handed.append((f"{name}.probe", listener))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import partial
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 import anyio
 from anyio import to_thread
@@ -27,6 +28,7 @@ from aioproviders.deployment.models import (
 from aioproviders.deployment.process.config import ProcessDeploymentConfig
 from aioproviders.deployment.process.controller import Controller, Target
 from aioproviders.deployment.process.folder import kill_group_of, start_time, take_lock
+from aioproviders.deployment.process.groups import group_lives
 from aioproviders.deployment.process.guardian import Guardian
 from aioproviders.deployment.process.journal import Journal, ReleaseRecord, new_release
 from aioproviders.deployment.process.known import KnownReleases, past_config, state_of_past
@@ -38,10 +40,42 @@ from aioproviders.deployment.process.rollout import Rollout
 from aioproviders.deployment.process.templates import Template, changes_between, same_processes
 from aioproviders.deployment.releases import find_release
 from aioproviders.deployment.rollouts import Rollouts
-from aioproviders.errors import ConflictError, NotFoundError, ProviderStateError
+from aioproviders.errors import ConfigurationError, ConflictError, NotFoundError, ProviderStateError
 from aioproviders.logs import ProviderLogger
+from aioproviders.redaction import Redactor
 
 __all__ = ["Supervisor"]
+
+OnCancel = Literal["rollback", "leave", "pause"]
+
+_PATIENCE = 5.0
+"""Seconds for what a crashed supervisor has left to end, once it is killed."""
+_PAUSE = 0.02
+
+
+async def _locked(directory: Path) -> int | None:
+    """Take the lock; it is nobody's where whoever wanted it has gone meanwhile."""
+    taken: list[int | None] = []
+    failures: list[ConfigurationError] = []
+
+    async def take() -> None:
+        try:
+            taken.append(await to_thread.run_sync(take_lock, directory))
+        except ConfigurationError as error:
+            failures.append(error)
+
+    try:
+        # In a task of its own: `asyncio.Task.cancel()` would leave the thread to itself.
+        async with anyio.create_task_group() as task_group:
+            task_group.start_soon(take)
+    except BaseException:
+        for lock in taken:
+            if lock is not None:
+                os.close(lock)
+        raise
+    if failures:
+        raise failures[0]
+    return taken[0]
 
 
 class Supervisor:
@@ -78,6 +112,8 @@ class Supervisor:
         self._running = anyio.Event()
         self._processes: dict[str, int] = {}
         self._groups_changed = anyio.Event()
+        self._secrets: frozenset[str] = frozenset()
+        self._redactor = Redactor()
 
     @classmethod
     async def open(
@@ -91,15 +127,19 @@ class Supervisor:
             ConfigurationError: The folder can't be used.
         """
         directory = config.directory
-        lock = await to_thread.run_sync(take_lock, directory)
+        lock = await _locked(directory)
         if lock is None:
             return None
         try:
             journal = Journal(directory)
             past = await journal.load()
-            for pid, since in list(past.groups.items()):
-                if await to_thread.run_sync(kill_group_of, pid, since):
+            left = [pid for pid, since in past.groups.items() if kill_group_of(pid, since)]
+            with anyio.move_on_after(_PATIENCE):
+                for pid in left:  # one that is still about to end has its ports
                     logger.warning("supervisor.killed_leftover", pid=pid)
+                    while group_lives(pid):  # noqa: ASYNC110 - nothing tells of the end of another's child
+                        await anyio.sleep(_PAUSE)
+            for pid in list(past.groups):
                 await journal.ended(pid)
             for release in list(past.releases.values()):
                 # Who rolled it out has gone before the end of it.
@@ -186,8 +226,9 @@ class Supervisor:
         if self._task_group is None:
             raise RuntimeError("the supervisor does not run")
         config = target.config
-        output = ReplicaOutput(self._config.directory / LOGS, name, config.log_max_bytes, config.log_backups)
-        self._task_group.start_soon(self._logs.take, output)
+        output = ReplicaOutput(
+            self._config.directory / LOGS, name, config.log_max_bytes, config.log_backups, self._logs.give
+        )
         return Member(
             name,
             index,
@@ -206,7 +247,8 @@ class Supervisor:
         """See `DeploymentProvider.deploy`."""
         began = time.monotonic()
         what = f"rollout of {config.version}"
-        with self._rollouts.turn(what, config.version):
+        with self._turn(what, config.version):
+            self._listeners.bind(config)
             await self._supersede()
             controller, past = self._controller, self._journal.past
             target, current = controller.target, past.current_release
@@ -221,40 +263,45 @@ class Supervisor:
                 controller.aim(new)
                 if controller.settled:
                     return self._result(began, f"version {config.version} runs already: unchanged")
-            self._listeners.bind(config)
             release = None if same else new_release(revision, config.version, template, config.change_cause)
             fallback = self._fallback(new, target) if config.rollback_on_failure else None
-            return await self._roll_out(what, new, release, before=target, fallback=fallback)
+            return await self._roll_out(
+                what, new, release, before=target, fallback=fallback, on_cancel=config.on_cancel
+            )
 
-    async def scale(self, replicas: int) -> DeploymentResult:
-        """See `DeploymentProvider.scale`."""
+    async def scale(self, replicas: int, *, on_cancel: OnCancel = "rollback") -> DeploymentResult:
+        """See `DeploymentProvider.scale`; `on_cancel` as in the config of who asks."""
         began = time.monotonic()
         check_replicas(replicas)
         what = f"scaling to {replicas}"
-        with self._rollouts.turn(what):
+        with self._turn(what):
+            self._scaled(replicas)
             await self._supersede()
-            before = self._controller.target
-            current = before or self._known.last()
-            if current is None:
-                raise NotFoundError("nothing is deployed that could be scaled")
-            if self._controller.paused:
-                raise ConflictError("the rollout was stopped half-way; deploy first, then scale", sent=False)
-            target = current.scaled(replicas)
+            before, target = self._controller.target, self._scaled(replicas)
             if before is not None and before.replicas == replicas and self._controller.settled:
                 return self._result(began, f"{replicas} instances run already: unchanged")
-            self._listeners.bind(target.config)
-            return await self._roll_out(what, target, None, before=before, fallback=None)
+            return await self._roll_out(what, target, None, before=before, fallback=None, on_cancel=on_cancel)
 
-    async def rollback(self, version: str) -> DeploymentResult:
-        """See `DeploymentProvider.rollback`."""
+    def _scaled(self, replicas: int) -> Target:
+        """Return what should run with so many instances; refused before anything is disturbed."""
+        current = self._controller.target or self._known.last()
+        if current is None:
+            raise NotFoundError("nothing is deployed that could be scaled")
+        if self._controller.paused:
+            raise ConflictError("the rollout was stopped half-way; deploy first, then scale", sent=False)
+        target = current.scaled(replicas)
+        self._listeners.bind(target.config)
+        return target
+
+    async def rollback(self, version: str, *, on_cancel: OnCancel = "rollback") -> DeploymentResult:
+        """See `DeploymentProvider.rollback`; `on_cancel` as in the config of who asks."""
         began = time.monotonic()
         what = f"rollback to {version}"
-        with self._rollouts.turn(what):
+        with self._turn(what):
+            self._found(version)
             await self._supersede()
             past, controller = self._journal.past, self._controller
-            if not past.releases:
-                raise NotFoundError("nothing is deployed, and nothing was")
-            found = past.releases[find_release(past.history(len(past.releases)), version).revision]
+            found = self._found(version)
             before = controller.target
             replicas = before.replicas if before else (past.replicas or self._config.replicas)
             config = self._known.config_of(found, before.config if before else None)
@@ -268,9 +315,34 @@ class Supervisor:
             self._listeners.bind(config)
             cause = f"rollback to {found.version} (revision {found.revision})"
             release = None if again else new_release(revision, found.version, found.template, cause)
-            return await self._roll_out(what, target, release, before=before, fallback=None)
+            return await self._roll_out(
+                what, target, release, before=before, fallback=None, on_cancel=on_cancel
+            )
 
-    async def _roll_out(
+    def _found(self, version: str) -> ReleaseRecord:
+        past = self._journal.past
+        if not past.releases:
+            raise NotFoundError("nothing is deployed, and nothing was")
+        return past.releases[find_release(past.history(len(past.releases)), version).revision]
+
+    @contextmanager
+    def _turn(self, what: str, version: str | None = None) -> Iterator[None]:
+        """Hold the deployment; what was bound in vain is closed."""
+        with self._rollouts.turn(what, version):
+            try:
+                yield
+            except BaseException:
+                if self._rollout is None or self._rollout.done.is_set():
+                    self._release_ports()
+                raise
+
+    def _release_ports(self) -> None:
+        """Close what no release listens on any more."""
+        target = self._controller.target
+        used = [member.config for member in self._controller.members]
+        self._listeners.keep([*used, target.config] if target else used)
+
+    async def _roll_out(  # noqa: PLR0913 - as much as there is to a rollout
         self,
         what: str,
         target: Target,
@@ -278,8 +350,32 @@ class Supervisor:
         *,
         before: Target | None,
         fallback: Target | None,
+        on_cancel: OnCancel,
     ) -> DeploymentResult:
         """Write down what is about to be done, begin it, and wait for it."""
+        rollout = await self._begin(what, target, release, before=before, fallback=fallback)
+        try:
+            await rollout.done.wait()
+        except anyio.get_cancelled_exc_class():
+            if on_cancel == "leave":
+                self._rollouts.leave()
+            else:
+                rollout.order(on_cancel)
+                # It keeps to rollback_timeout_ms.
+                with anyio.CancelScope(shield=True):
+                    await rollout.done.wait()
+            raise
+        return rollout.result
+
+    async def _begin(
+        self,
+        what: str,
+        target: Target,
+        release: ReleaseRecord | None,
+        *,
+        before: Target | None,
+        fallback: Target | None,
+    ) -> Rollout:
         await self._running.wait()
         past = self._journal.past
         was = (past.current, past.replicas)
@@ -306,22 +402,12 @@ class Supervisor:
                 logger=self._logger,
             )
             self._task_group.start_soon(self._see_through, rollout)
-        try:
-            await rollout.done.wait()
-        except anyio.get_cancelled_exc_class():
-            if target.config.on_cancel != "leave":
-                rollout.order(target.config.on_cancel)
-                # It keeps to rollback_timeout_ms.
-                with anyio.CancelScope(shield=True):
-                    await rollout.done.wait()
-            raise
-        return rollout.result
+        return rollout
 
     async def _see_through(self, rollout: Rollout) -> None:
         await rollout.run()
-        target = self._controller.target
-        used = [member.config for member in self._controller.members]
-        self._listeners.keep([*used, target.config] if target else used)
+        self._rollouts.end_left()
+        self._release_ports()
         running = {member.name for member in self._controller.members}
         kept = set(self._journal.past.releases)
         with suppress(OSError):
@@ -412,10 +498,17 @@ class Supervisor:
         directory = self._config.directory
         if follow:
             async for line in self._logs.follow(directory, instance, lines):
-                yield line
+                yield self._masked(line)
         else:
             for line in await read_logs(directory, instance, lines):
-                yield line
+                yield self._masked(line)
+
+    def _masked(self, line: LogLine) -> LogLine:
+        """Return a line without any secret that is known here: who asks may know others, or none."""
+        secrets = self._known.secrets
+        if secrets != self._secrets:
+            self._secrets, self._redactor = secrets, Redactor(secrets)
+        return line.model_copy(update={"text": self._redactor.text(line.text)})
 
     def _result(self, began: float, message: str) -> DeploymentResult:
         target, config = self._controller.target, self._config

@@ -2,7 +2,8 @@
 
 A question is ``{"do": …, "with": {…}}``. The answer is any number of ``{"item": …}``, and one last
 ``{"result": …}`` or ``{"error": …}``. Whoever asks may send ``{"cancel": true}``, or hang up, which is the
-same.
+same; to the first the answer is ``{"heard": true}`` before anything else. ``{"do": "ping"}`` asks for
+nothing but an answer.
 """
 
 from __future__ import annotations
@@ -53,10 +54,10 @@ class Lines:
         try:
             line = await self._incoming.receive_until(b"\n", _LONGEST_LINE)
             message = json.loads(line)
-        except (anyio.EndOfStream, anyio.IncompleteRead, anyio.BrokenResourceError, ValueError):
+        except (anyio.EndOfStream, anyio.IncompleteRead, anyio.BrokenResourceError, anyio.DelimiterNotFound):
             return None
-        except anyio.DelimiterNotFound:
-            return None
+        except (ValueError, RecursionError):
+            return None  # it doesn't talk as we do
         return message if isinstance(message, dict) else None
 
 

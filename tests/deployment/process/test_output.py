@@ -1,7 +1,5 @@
 """What a replica writes is kept, rotated, read again and followed."""
 
-import anyio
-
 from aioproviders.deployment.process import logs
 from aioproviders.deployment.process.output import ReplicaOutput, log_path, read_tail
 
@@ -99,23 +97,14 @@ def test_what_is_no_record_is_told_as_it_is(tmp_path):
     assert texts(read_tail(tmp_path, "shop-1", 10)) == ["by hand, so there"]
 
 
-async def test_followers_get_what_comes(tmp_path):
-    """Each of them, until the replica's output is closed."""
-    output = ReplicaOutput(tmp_path, "shop-1", 10_000, 1)
-    found = []
-
-    async def follow():
-        found.extend([line.text async for line in output.follow()])
-
-    output.write("stdout", b"before\n")
-    async with anyio.create_task_group() as task_group:
-        task_group.start_soon(follow)
-        task_group.start_soon(follow)
-        await anyio.wait_all_tasks_blocked()
-        output.write("stdout", b"one\ntwo\n")
-        await anyio.wait_all_tasks_blocked()
-        output.close()
-    assert found == ["one", "two", "one", "two"]
+def test_each_line_is_told(tmp_path):
+    """As it comes, and what is unfinished at the end."""
+    told = []
+    output = ReplicaOutput(tmp_path, "shop-1", 10_000, 1, told.append)
+    output.write("stdout", b"one\ntwo\nthr")
+    assert texts(told) == ["one", "two"]
+    output.close()
+    assert texts(told) == ["one", "two", "thr"]
 
 
 def test_a_line_is_read_back_as_it_was(tmp_path):
@@ -138,13 +127,12 @@ def test_a_long_line_with_an_end_is_cut(tmp_path):
 async def test_who_does_not_read_on_does_not_fill_the_memory(tmp_path, monkeypatch):
     """So many lines wait for a follower, and no more."""
     monkeypatch.setattr(logs, "_MOST_WAITING", 3)
-    hub, output = logs.LogHub(), ReplicaOutput(tmp_path / "logs", "shop-1-0", 10_000, 1)
-    async with anyio.create_task_group() as task_group:
-        task_group.start_soon(hub.take, output)
-        output.write("stdout", b"first\n")
-        stream = hub.follow(tmp_path, None, 1)
-        assert (await anext(stream)).text == "first"
-        output.write("stdout", b"a\nb\nc\nd\ne\n")
-        output.close()
+    hub = logs.LogHub()
+    output = ReplicaOutput(tmp_path / "logs", "shop-1-0", 10_000, 1, hub.give)
+    output.write("stdout", b"first\n")
+    stream = hub.follow(tmp_path, None, 1)
+    assert (await anext(stream)).text == "first"
+    output.write("stdout", b"a\nb\nc\nd\ne\n")
+    output.close()
     hub.close()
     assert texts([line async for line in stream]) == ["a", "b", "c"]
