@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import fcntl
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
-from aioproviders.deployment.process.groups import kill_group
+import anyio
+from anyio import to_thread
+
+from aioproviders.deployment.process.groups import group_lives, kill_group
 from aioproviders.errors import ConfigurationError
 
-__all__ = ["LOCK", "is_locked", "kill_group_of", "start_time", "take_lock"]
+__all__ = ["LOCK", "claim", "end_leftovers", "is_locked", "start_time", "take_lock"]
 
 LOCK = "supervisor.lock"
 """The file whose lock (flock(2)) the supervisor has."""
+_PATIENCE = 5.0
+"""Seconds for what a crashed supervisor has left to end, once it is killed."""
+_PAUSE = 0.02
 
 
 def take_lock(directory: Path) -> int | None:
@@ -37,6 +44,31 @@ def take_lock(directory: Path) -> int | None:
     return lock
 
 
+async def claim(directory: Path) -> int | None:
+    """Take the lock as `take_lock` does; it is nobody's where whoever wanted it has gone meanwhile."""
+    taken: list[int | None] = []
+    failures: list[ConfigurationError] = []
+
+    async def take() -> None:
+        try:
+            taken.append(await to_thread.run_sync(take_lock, directory))
+        except ConfigurationError as error:
+            failures.append(error)
+
+    try:
+        # In a task of its own: `asyncio.Task.cancel()` would leave the thread to itself.
+        async with anyio.create_task_group() as task_group:
+            task_group.start_soon(take)
+    except BaseException:
+        for lock in taken:
+            if lock is not None:
+                os.close(lock)
+        raise
+    if failures:
+        raise failures[0]
+    return taken[0]
+
+
 def is_locked(directory: Path) -> bool:
     """Whether somebody runs the deployment of this folder; it blocks."""
     try:
@@ -52,12 +84,26 @@ def is_locked(directory: Path) -> bool:
     return False
 
 
-def kill_group_of(pid: int, since: int) -> bool:
-    """Kill a process group, if its leader is the process that was started then; return whether it was."""
-    if start_time(pid) != since:
-        return False
-    kill_group(pid)
-    return True
+async def end_leftovers(groups: Mapping[int, int]) -> list[int]:
+    """Kill the process groups that a supervisor has left, and wait until they have gone.
+
+    What is still about to end holds its ports, and its memory.
+
+    Args:
+        groups: Process ids of their leaders, with when each was started, see `start_time`; another process
+            that has the id by now is left alone.
+
+    Returns:
+        Those that there were.
+    """
+    left = [pid for pid, since in groups.items() if start_time(pid) == since]
+    for pid in left:
+        kill_group(pid)
+    with anyio.move_on_after(_PATIENCE):
+        for pid in left:
+            while group_lives(pid):  # noqa: ASYNC110 - nothing tells of the end of another's child
+                await anyio.sleep(_PAUSE)
+    return left
 
 
 def start_time(pid: int) -> int | None:

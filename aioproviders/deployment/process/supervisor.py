@@ -7,7 +7,6 @@ import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
-from pathlib import Path
 from typing import Any, Literal
 
 import anyio
@@ -27,8 +26,7 @@ from aioproviders.deployment.models import (
 )
 from aioproviders.deployment.process.config import ProcessDeploymentConfig
 from aioproviders.deployment.process.controller import Controller, Target
-from aioproviders.deployment.process.folder import kill_group_of, start_time, take_lock
-from aioproviders.deployment.process.groups import group_lives
+from aioproviders.deployment.process.folder import claim, end_leftovers, start_time
 from aioproviders.deployment.process.guardian import Guardian
 from aioproviders.deployment.process.journal import Journal, ReleaseRecord, new_release
 from aioproviders.deployment.process.known import KnownReleases, past_config, state_of_past
@@ -37,45 +35,17 @@ from aioproviders.deployment.process.logs import LOGS, LogHub, forget_logs, read
 from aioproviders.deployment.process.member import Member
 from aioproviders.deployment.process.output import ReplicaOutput
 from aioproviders.deployment.process.rollout import Rollout
+from aioproviders.deployment.process.standing import standing, state_of
 from aioproviders.deployment.process.templates import Template, changes_between, same_processes
 from aioproviders.deployment.releases import find_release
 from aioproviders.deployment.rollouts import Rollouts
-from aioproviders.errors import ConfigurationError, ConflictError, NotFoundError, ProviderStateError
+from aioproviders.errors import ConflictError, NotFoundError, ProviderStateError
 from aioproviders.logs import ProviderLogger
 from aioproviders.redaction import Redactor
 
 __all__ = ["Supervisor"]
 
 OnCancel = Literal["rollback", "leave", "pause"]
-
-_PATIENCE = 5.0
-"""Seconds for what a crashed supervisor has left to end, once it is killed."""
-_PAUSE = 0.02
-
-
-async def _locked(directory: Path) -> int | None:
-    """Take the lock; it is nobody's where whoever wanted it has gone meanwhile."""
-    taken: list[int | None] = []
-    failures: list[ConfigurationError] = []
-
-    async def take() -> None:
-        try:
-            taken.append(await to_thread.run_sync(take_lock, directory))
-        except ConfigurationError as error:
-            failures.append(error)
-
-    try:
-        # In a task of its own: `asyncio.Task.cancel()` would leave the thread to itself.
-        async with anyio.create_task_group() as task_group:
-            task_group.start_soon(take)
-    except BaseException:
-        for lock in taken:
-            if lock is not None:
-                os.close(lock)
-        raise
-    if failures:
-        raise failures[0]
-    return taken[0]
 
 
 class Supervisor:
@@ -127,18 +97,14 @@ class Supervisor:
             ConfigurationError: The folder can't be used.
         """
         directory = config.directory
-        lock = await _locked(directory)
+        lock = await claim(directory)
         if lock is None:
             return None
         try:
             journal = Journal(directory)
             past = await journal.load()
-            left = [pid for pid, since in past.groups.items() if kill_group_of(pid, since)]
-            with anyio.move_on_after(_PATIENCE):
-                for pid in left:  # one that is still about to end has its ports
-                    logger.warning("supervisor.killed_leftover", pid=pid)
-                    while group_lives(pid):  # noqa: ASYNC110 - nothing tells of the end of another's child
-                        await anyio.sleep(_PAUSE)
+            for pid in await end_leftovers(past.groups):
+                logger.warning("supervisor.killed_leftover", pid=pid)
             for pid in list(past.groups):
                 await journal.ended(pid)
             for release in list(past.releases.values()):
@@ -435,50 +401,9 @@ class Supervisor:
 
     async def get_status(self) -> DeploymentState:
         """See `DeploymentProvider.get_status`."""
-        target, controller = self._controller.target, self._controller
-        if target is None:
+        if self._controller.target is None:
             return state_of_past(self._config, self._journal)
-        status, message = self._standing()
-        return DeploymentState(
-            name=target.config.name,
-            namespace=target.config.namespace,
-            status=status,
-            message=message,
-            version=target.version,
-            revision=target.revision,
-            replicas=controller.replicas,
-            images=(),
-            instances=controller.instances,
-            endpoints=self._endpoints(target.config),
-        )
-
-    def _endpoints(self, config: ProcessDeploymentConfig) -> tuple[str, ...]:
-        if config.sockets == "per_replica":
-            return tuple(
-                instance.address
-                for instance in self._controller.instances
-                if instance.ready and instance.address is not None
-            )
-        host = f"[{config.host}]" if ":" in config.host else config.host
-        return tuple(f"{host}:{port.port}" for port in config.ports)
-
-    def _standing(self) -> tuple[DeploymentStatus, str]:
-        controller, rollout = self._controller, self._rollout
-        replicas = controller.replicas
-        if rollout is not None and not rollout.done.is_set():
-            return DeploymentStatus.PROGRESSING, f"a rollout is under way: {replicas}"
-        if controller.paused:
-            return DeploymentStatus.PAUSED, f"stopped half-way, until the next deploy: {replicas}"
-        if controller.settled:
-            healthy = DeploymentStatus.HEALTHY if replicas.desired else DeploymentStatus.SCALED_TO_ZERO
-            return healthy, str(replicas)
-        if not replicas.available or (rollout is not None and rollout.left_failed):
-            return DeploymentStatus.FAILED, self._trouble()
-        return DeploymentStatus.DEGRADED, self._trouble()
-
-    def _trouble(self) -> str:
-        reasons = {item.reason for item in self._controller.instances if not item.ready and item.reason}
-        return ": ".join([str(self._controller.replicas), *([", ".join(sorted(reasons))] if reasons else [])])
+        return state_of(self._controller, self._rollout)
 
     async def diff(self, config: ProcessDeploymentConfig) -> Sequence[Change]:
         """See `DeploymentProvider.diff`."""
@@ -512,7 +437,7 @@ class Supervisor:
 
     def _result(self, began: float, message: str) -> DeploymentResult:
         target, config = self._controller.target, self._config
-        status = self._standing()[0] if target else DeploymentStatus.NOT_FOUND
+        status = standing(self._controller, self._rollout)[0] if target else DeploymentStatus.NOT_FOUND
         metadata = DeploymentMetadata(
             revision=target.revision if target else None,
             version=target.version if target else None,

@@ -18,7 +18,7 @@ import pytest
 from process_deployments import alive, listens, python, until
 
 from aioproviders.deployment import DeploymentStatus, Probe
-from aioproviders.deployment.process import ProcessDeploymentProvider, folder, probes, supervisor
+from aioproviders.deployment.process import ProcessDeploymentProvider, folder, probes
 from aioproviders.deployment.process.environment import prepare
 from aioproviders.deployment.process.groups import reap_group
 from aioproviders.deployment.process.journal import Journal
@@ -274,9 +274,10 @@ async def test_a_cancellation_while_the_lock_is_taken(configure, monkeypatch):
     def slowly(directory):
         taking.set()
         may_go_on.wait()
-        return folder.take_lock(directory)
+        return take_lock(directory)
 
-    monkeypatch.setattr(supervisor, "take_lock", slowly)
+    take_lock = folder.take_lock
+    monkeypatch.setattr(folder, "take_lock", slowly)
     config = configure()
     async with ProcessDeploymentProvider(config) as provider:
         deploy = asyncio.create_task(provider.deploy(config))
