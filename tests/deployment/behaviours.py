@@ -185,6 +185,8 @@ class DeploymentBehaviours:
         state = await deployed.get_status()
         assert state["version"] == "1.0.0"
         assert state["replicas"].available == 2
+        made = [release.created_at for release in await deployed.history()]
+        assert made == sorted(made, reverse=True)
 
     async def test_rollback_to_the_previous_healthy_release(self, deployed, config):
         """A release that failed in between is passed over."""

@@ -52,7 +52,7 @@ def _release(revision: Revision, origin: Origin, intent: StoredRelease | None, *
         status=status,
         healthy=healthy,
         current=revision.current,
-        created_at=intent.created_at if intent else revision.created_at,
+        created_at=intent.deployed_at if intent else revision.created_at,
         images=images,
         change_cause=intent.change_cause if intent else origin.notes.get(CHANGE_CAUSE),
     )
