@@ -433,8 +433,6 @@ class BaseProvider(ABC, Generic[ConfigT]):
     def _complete(self, call: Call, error: ProviderError) -> None:
         """Make a failed call's error fit to leave: say where it arose, without secrets; and log it."""
         seen_here = error.provider == self.name
-        if seen_here and error.operation != "initialize":
-            error.operation = call.operation  # what the caller has called, not what that has called itself
         if error.provider is None:
             error.provider = self.name
             error.operation = call.operation

@@ -128,23 +128,6 @@ async def test_the_nearest_mark_holds():
     assert len(provider.calls) == 1
 
 
-async def test_a_failure_names_what_the_caller_has_called():
-    """Not the operation of the same provider that it is made of."""
-
-    class Concrete(Child):
-        @operation
-        async def inner(self):
-            raise ConnectionError("x")
-
-        @operation
-        async def outer(self):
-            await self.inner()
-
-    with pytest.raises(ProviderError) as caught:
-        await Concrete().outer()
-    assert caught.value.operation == "outer"
-
-
 async def test_an_operation_on_a_concrete_class():
     """A marked method that overrides nothing is an operation, with the settings of its name."""
 

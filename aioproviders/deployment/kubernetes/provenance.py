@@ -46,7 +46,7 @@ def origins_of(workload: Object, revisions: Iterable[Revision]) -> dict[str, Ori
     """Return the origin of each revision of `workload`, by the revision's name."""
     revisions = list(revisions)
     first: dict[str, Revision] = {}
-    for revision in sorted(revisions, key=lambda item: (_known(item.created_at), item.number)):
+    for revision in sorted(revisions, key=lambda item: (_known(item.created_at), item.first_number)):
         first.setdefault(revision.annotations.get(RELEASE, ""), revision)
     origins = {}
     for revision in revisions:

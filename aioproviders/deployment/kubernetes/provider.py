@@ -74,7 +74,7 @@ class KubernetesDeploymentProvider(DeploymentProvider[KubernetesDeploymentConfig
         """Read the kubeconfig and make the client; the cluster is not asked anything."""
         self._connection = await connect(self.config, self.conceal)
         patient = Api(self._connection, run=self._patience.run)
-        self._apis = Api(self._connection, run=self.request), patient
+        self._apis = Api(self._connection, run=self._requested), patient
 
     async def cleanup(self) -> None:
         """Close the client; what is deployed stays."""
@@ -108,6 +108,16 @@ class KubernetesDeploymentProvider(DeploymentProvider[KubernetesDeploymentConfig
         if call is not None:
             call.idempotent = idempotent
         return await attempt()
+
+    async def _requested(self, attempt: Attempt, idempotent: bool) -> Any:
+        """Make a request; where it fails, what the caller has called has failed."""
+        try:
+            return await self.request(attempt, idempotent)
+        except ProviderError as error:
+            call = current_call()
+            if call is not None and error.provider == self.name:
+                error.operation = call.operation
+            raise
 
     async def deploy(self, config: DeploymentConfig, *, dry_run: bool = False) -> DeploymentResult:
         """Apply what `config` says, and wait until it is well; see `DeploymentProvider.deploy`."""

@@ -31,6 +31,7 @@ __all__ = [
 
 REVISION = "deployment.kubernetes.io/revision"
 TEMPLATE_HASH = "pod-template-hash"
+_EARLIER_REVISIONS = "deployment.kubernetes.io/revision-history"
 _CONTROLLER_HASH = "controller-revision-hash"
 _TEMPLATE_GENERATION = "pod-template-generation"
 _DAEMON_GENERATION = "deprecated.daemonset.template.generation"
@@ -48,6 +49,7 @@ class Revision:
         created_at: When.
         current: Whether it is the workload's own now.
         available: Whether it has instances, and all of them are available.
+        first_number: The number that it had first: coming back gives it another one.
     """
 
     number: int
@@ -57,6 +59,7 @@ class Revision:
     created_at: datetime | None
     current: bool
     available: bool = False
+    first_number: int = 0
 
     @property
     def images(self) -> tuple[str, ...]:
@@ -185,6 +188,7 @@ def merge_patch(now: Any, wanted: Any) -> Any:
 
 def _of_replica_set(item: Object, current: str | None) -> Revision:
     number, status = annotations_of(item)[REVISION], item.get("status") or {}
+    earlier = annotations_of(item).get(_EARLIER_REVISIONS, "")
     replicas = status.get("replicas", 0)
     return Revision(
         int(number),
@@ -194,14 +198,22 @@ def _of_replica_set(item: Object, current: str | None) -> Revision:
         _time(item),
         number == current,
         bool(replicas) and status.get("availableReplicas", 0) == replicas,
+        min(int(each) for each in (number, *earlier.split(",")) if each.isdecimal()),
     )
 
 
 def _of_controller_revision(item: Object, update: str | None, newest: int) -> Revision:
     template = {key: value for key, value in item["data"]["spec"]["template"].items() if key != "$patch"}
     current = item["metadata"]["name"] == update if update else item["revision"] == newest
+    number = item["revision"]
     return Revision(
-        item["revision"], item["metadata"]["name"], template, annotations_of(item), _time(item), current
+        number,
+        item["metadata"]["name"],
+        template,
+        annotations_of(item),
+        _time(item),
+        current,
+        first_number=number,
     )
 
 
