@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from functools import partial
 
@@ -22,6 +23,7 @@ _LONGEST = 5.0
 _LONGEST_LOG = 2.0
 _MOST_EVENTS = 8
 _MOST_LINES = 20
+_QUOTED = re.compile(r'"[^"]*"')
 _USUAL = frozenset({"Scheduled", "Pulling", "Pulled", "Created", "Started"})
 _SUGGESTIONS = {
     "CrashLoopBackOff": "what it writes, as in 'kubectl logs --previous', should say why it ends",
@@ -105,10 +107,15 @@ async def _read_events(api: Api, about: Ref, into: list[str]) -> None:
     except ProviderError:
         return  # they may not be ours to read; the diagnosis does without
     items = [item for item in listed.get("items") or [] if item.get("reason") not in _USUAL]
-    for item in sorted(items, key=_when)[-_MOST_EVENTS:]:
+    latest: dict[str, tuple[str, int]] = {}
+    for item in sorted(items, key=_when):
+        text = f"{item.get('reason')}: {' '.join((item.get('message') or '').split())}"
         count = (item.get("series") or {}).get("count") or item.get("count") or 1
-        often = f" ({count} times)" if count > 1 else ""
-        into.append(f"{item.get('reason')}: {' '.join((item.get('message') or '').split())}{often}")
+        # The same with another pod's name is one thing that happened several times.
+        kind = _QUOTED.sub("", text)
+        latest[kind] = text, count + latest.pop(kind, ("", 0))[1]
+    for text, count in list(latest.values())[-_MOST_EVENTS:]:
+        into.append(f"{text} ({count} times)" if count > 1 else text)
 
 
 async def _read_logs(api: Api, pod: Ref, trouble: Trouble, into: list[str]) -> None:

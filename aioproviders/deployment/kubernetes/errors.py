@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import re
+import socket
 import ssl
 from collections.abc import Mapping
 from typing import Any
@@ -38,6 +41,7 @@ _NOT_OF_THE_KIND = re.compile(
     r"(?:unable to convert unstructured object to [^:]*: )?(.*)"
 )
 _NO_NAMESPACE = re.compile(r'^namespaces "([^"]*)" not found$')
+_NOTES = "metadata.annotations.aioproviders.dev/"
 _IMMUTABLE = "field is immutable"
 _MANAGER = re.compile(r'conflict with "([^"]*)"')
 
@@ -142,6 +146,8 @@ def _field_conflict(causes: list[Any], what: str) -> FieldConflictError:
         conflicts.append((str(cause.get("field")).lstrip("."), manager[1] if manager else "another manager"))
     # What we own by another request of ours, such as scaling, is no news where others are in the way.
     others = [conflict for conflict in conflicts if conflict[1] != MANAGER] or conflicts
+    # Nor are our own notes, which nobody could leave out.
+    others = [conflict for conflict in others if not conflict[0].startswith(_NOTES)] or others
     told = ", ".join(f"{field} is owned by {manager}" for field, manager in others)
     error = FieldConflictError(
         f"{what}: {_one_line(told)}; leave it out, or take it over with force = true",
@@ -184,13 +190,20 @@ def error_of_exception(  # noqa: PLR0911 - one table
         return _tls_failure(tls, what, server)
     if isinstance(exc, aiohttp.ClientConnectorError):
         # Asyncio's own, for a server that hangs up during the handshake, says nothing.
-        reason = exc.os_error.strerror or str(exc.os_error) or "it hung up"
+        reason = _told_by_system(exc.os_error) or "it hung up"
         return ProviderUnavailableError(f"{what}: can't connect to {server}: {reason}", sent=False)
     if isinstance(exc, TimeoutError):
         return ProviderTimeoutError(f"{what}: {server} did not answer in time")
     if isinstance(exc, (aiohttp.ClientError, ConnectionError)):
         return ProviderUnavailableError(f"{what}: {server} dropped the connection ({describe(exc)})")
     return RequestError(f"{what}: {describe(exc)}", retryable=False)
+
+
+def _told_by_system(error: OSError) -> str:
+    """Return the system's own word; asyncio's names the address once more instead."""
+    if error.errno is not None and error.errno in errno.errorcode and not isinstance(error, socket.gaierror):
+        return os.strerror(error.errno)
+    return error.strerror or str(error)
 
 
 def _tls_failure(tls: ssl.SSLError | ssl.CertificateError, what: str, server: str) -> ProviderError:

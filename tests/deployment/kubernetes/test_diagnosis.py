@@ -146,6 +146,17 @@ async def test_no_pod_at_all(tmp_path):
     assert "involvedObject.kind=ReplicaSet" in seen[0].query["fieldSelector"]
 
 
+async def test_the_same_of_several_pods_is_told_once(tmp_path):
+    """With the latest one's name, and how often it was."""
+    refused = [
+        happened("FailedCreate", f'pods "web-{index}" is forbidden', f"2026-01-01T00:00:0{index}Z")
+        for index in range(3)
+    ]
+    other = happened("Killing", "it", "2026-01-01T00:00:01Z")
+    found = await look(tmp_path, {EVENTS: [events(*refused, other)]}, trouble=None)
+    assert found.events == ("Killing: it", 'FailedCreate: pods "web-2" is forbidden (3 times)')
+
+
 async def test_pods_that_may_not_be_made(tmp_path):
     """A pod that is just starting has nothing to do with it; one that is doomed is told of first."""
     refusal = Verdict("failed", "exceeded quota", "FailedCreate")

@@ -252,7 +252,7 @@ async def test_what_is_wrong_with_several_fields_is_said_once(reach):
 
 
 async def test_all_conflicts_are_named(reach):
-    """Field and manager of each; not those with requests of our own, where others are in the way."""
+    """Field and manager of each; not requests and notes of our own, where others are in the way."""
     causes = [
         {
             "reason": "FieldManagerConflict",
@@ -265,12 +265,21 @@ async def test_all_conflicts_are_named(reach):
             "message": 'conflict with "aioproviders" with subresource "scale"',
             "field": ".spec.c",
         },
+        {
+            "reason": "FieldManagerConflict",
+            "message": 'conflict with "kubectl"',
+            "field": ".metadata.annotations.aioproviders.dev/release",
+        },
     ]
     error = await failure(reach, status(409, details={"causes": causes}))
     assert isinstance(error, FieldConflictError)
-    assert error.conflicts == (("spec.a", "helm"), ("spec.b", "another manager"), ("spec.c", "aioproviders"))
-    assert "spec.c" not in error.message
-    assert "spec.a is owned by helm, spec.b is owned by another manager" in error.message
+    assert error.conflicts == (
+        ("spec.a", "helm"),
+        ("spec.b", "another manager"),
+        ("spec.c", "aioproviders"),
+        ("metadata.annotations.aioproviders.dev/release", "kubectl"),
+    )
+    assert ": spec.a is owned by helm, spec.b is owned by another manager; leave it out" in error.message
 
 
 async def test_an_answer_that_is_no_json(reach):
