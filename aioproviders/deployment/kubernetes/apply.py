@@ -116,7 +116,8 @@ async def apply_plan(
             workload = await _apply_workload(api, plan, obj, seen, force=force)
             continue
         made = await apply_object(api, obj, force=force)
-        changed |= _state(made) != _state(tried.get(Ref.of(obj)))
+        if obj["kind"] != _AUTOSCALER:  # whose status counts as a change, and may change at any time
+            changed |= _state(made) != _state(tried.get(Ref.of(obj)))
         if obj["kind"] == "CustomResourceDefinition":
             await _established(api, made)
     changed |= before is None or _state(before) != _state(workload)

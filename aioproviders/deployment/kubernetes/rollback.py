@@ -193,7 +193,7 @@ async def _restore(
         await write_release(api, plan, earlier)
         return _Restored(applied.workload, plan, applied.changed)
     # Made by somebody else: there is no intent, just the pods' template.
-    if is_of(workload, target):
+    if is_of(workload, target) and paused_by(workload) is None:
         return _Restored(workload, None, changed=False)
     notes = {RELEASE: None, VERSION: target.annotations.get(VERSION)}
     template = merge_patch(unhashed(workload["spec"]["template"]), target.template)

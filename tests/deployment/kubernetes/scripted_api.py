@@ -1,4 +1,7 @@
-"""An API server that says what a test wants it to, for faults that a real one can't show."""
+"""An API server for faults of the connection: TLS, answers that break off in the middle, or hang.
+
+For answers that are whole, kmock is enough.
+"""
 
 import json
 import ssl

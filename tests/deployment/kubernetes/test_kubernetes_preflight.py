@@ -1,10 +1,10 @@
 """Asking for permissions before a deploy, on a real control plane."""
 
+import kmock
 import pytest
 import yaml
 from cluster import cluster
 from clusters import provider_of
-from scripted_api import ScriptedApi
 from scripted_api import kubeconfig as kubeconfig_of
 
 from aioproviders.deployment.kubernetes.apply import apply_plan
@@ -125,10 +125,13 @@ async def test_rules_for_names_are_asked_about(limited_kubeconfig, namespace):
 async def test_who_may_not_even_ask_goes_on(tmp_path):
     """The requests themselves will tell."""
     path = tmp_path / "kubeconfig"
-    reviews = "POST /apis/authorization.k8s.io/v1/selfsubjectrulesreviews"
+    reviews = "post /apis/authorization.k8s.io/v1/selfsubjectrulesreviews"
     denied = {"kind": "Status", "code": 403, "message": 'is forbidden: User "x" cannot create'}
-    async with ScriptedApi({reviews: [(403, denied), (401, {})]}) as server:
-        path.write_text(kubeconfig_of(server.url))
+    async with kmock.RawHandler() as server, kmock.Server(server):
+        server.fallback << 404 << kmock.data({"kind": "Status", "message": "not scripted"})
+        server[reviews][:1] << 403 << kmock.data(denied)
+        server[reviews][1:] << 401
+        path.write_text(kubeconfig_of(str(server.url)))
         async with cluster(path, "shop") as here:
             await Preflight().check(here.api, await here.plan())
             with pytest.raises(AuthenticationError, match="does not accept the credentials"):
