@@ -16,9 +16,11 @@ from aioproviders.testing.faults import FaultServer
 
 
 def pytest_configure():
-    """Let the processes that tests start be ended by Ctrl-C: a shell's background jobs ignore it."""
+    """Let signals end the processes that tests start: a shell's background jobs and nohup ignore some."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 # Times say nothing of a busy machine's examples; a test that hangs has its time limit.
