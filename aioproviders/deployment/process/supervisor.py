@@ -26,7 +26,7 @@ from aioproviders.deployment.models import (
 )
 from aioproviders.deployment.process.config import ProcessDeploymentConfig
 from aioproviders.deployment.process.controller import Controller, Target
-from aioproviders.deployment.process.folder import claim, end_leftovers, start_time
+from aioproviders.deployment.process.folder import claim, end_leftovers
 from aioproviders.deployment.process.guardian import Guardian
 from aioproviders.deployment.process.journal import Journal, ReleaseRecord, new_release
 from aioproviders.deployment.process.known import KnownReleases, past_config, state_of_past
@@ -35,6 +35,7 @@ from aioproviders.deployment.process.logs import LOGS, LogHub, forget_logs, read
 from aioproviders.deployment.process.member import Member
 from aioproviders.deployment.process.output import ReplicaOutput
 from aioproviders.deployment.process.rollout import Rollout
+from aioproviders.deployment.process.running_groups import RunningGroups
 from aioproviders.deployment.process.standing import standing, state_of
 from aioproviders.deployment.process.templates import Template, changes_between, same_processes
 from aioproviders.deployment.releases import find_release
@@ -80,8 +81,7 @@ class Supervisor:
         self._rollout: Rollout | None = None
         self._task_group: TaskGroup | None = None
         self._running = anyio.Event()
-        self._processes: dict[str, int] = {}
-        self._groups_changed = anyio.Event()
+        self._groups = RunningGroups(journal, logger)
         self._secrets: frozenset[str] = frozenset()
         self._redactor = Redactor()
 
@@ -134,7 +134,7 @@ class Supervisor:
             async with anyio.create_task_group() as self._task_group:
                 self._task_group.start_soon(self._guardian.keep)
                 self._task_group.start_soon(self._controller.run)
-                self._task_group.start_soon(self._note_groups)
+                self._task_group.start_soon(self._groups.keep)
                 self._task_group.start_soon(serve)
                 self._running.set()
                 await anyio.sleep_forever()
@@ -158,36 +158,6 @@ class Supervisor:
         if lock is not None:
             os.close(lock)
 
-    async def _note_groups(self) -> None:
-        """Keep the journal's list of process groups up to date."""
-        noted: dict[str, int] = {}
-        while True:
-            changed = self._groups_changed
-            now = dict(self._processes)
-            try:
-                for name, pid in noted.items():
-                    if now.get(name) != pid:
-                        await self._journal.ended(pid)
-                for name, pid in now.items():
-                    since = start_time(pid)
-                    if noted.get(name) != pid and since is not None:
-                        await self._journal.started(pid, since)
-            except OSError as error:
-                # On a full disk the processes run on; the guardian knows them, too.
-                self._logger.warning("supervisor.journal_failed", error=error)
-            noted = now
-            await changed.wait()
-
-    def _on_process(self, name: str, pid: int | None) -> None:
-        if pid == self._processes.get(name):
-            return
-        if pid is None:
-            self._processes.pop(name, None)
-        else:
-            self._processes[name] = pid
-        self._groups_changed.set()
-        self._groups_changed = anyio.Event()
-
     def _make_member(self, name: str, index: int, target: Target) -> Member:
         if self._task_group is None:
             raise RuntimeError("the supervisor does not run")
@@ -204,7 +174,7 @@ class Supervisor:
             guardian=self._guardian,
             output=output,
             on_change=self._controller.notify,
-            on_process=self._on_process,
+            on_process=self._groups.note,
         )
 
     # What it does.
