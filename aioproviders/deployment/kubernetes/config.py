@@ -119,7 +119,8 @@ class KubernetesDeploymentConfig(DeploymentConfig):
         autoscaling: The HorizontalPodAutoscaler to make, if any; `replicas` is then left to it.
         disruption_budget: The PodDisruptionBudget to make, if any.
         manifests: Files or folders of YAML to apply instead of what the config would make; one of the
-            workloads in them has `name`, and is what status, scale and rollback are about.
+            workloads in them has `name`, and is what status, scale and rollback are about. ``{version}`` in
+            a container's image is the version.
         create_namespace: Whether to make the namespace where it is missing.
         force: Whether to take over fields that belong to another manager.
         prune: Whether to delete what earlier releases of ours made and this one doesn't.

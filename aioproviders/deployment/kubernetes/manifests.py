@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import copy
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from aioproviders.deployment.kubernetes.objects import WORKLOADS, Object, Ref
 from aioproviders.deployment.kubernetes.yaml_documents import Document, read_documents, read_text
 from aioproviders.errors import ConfigurationError
 
-__all__ = ["find_workload", "in_order", "place", "read_manifests"]
+__all__ = ["find_workload", "in_order", "place", "read_manifests", "with_images"]
 
 _SUFFIXES = (".yaml", ".yml")
 # What others need comes first; after Helm's InstallOrder (releaseutil/kind_sorter.go).
@@ -128,6 +129,27 @@ def place(
             raise ConfigurationError(f"{where}: {ref} stands in the manifests twice")
         placed[ref] = made
     return list(placed.values())
+
+
+def with_images(obj: Object, fill: Callable[[str], str]) -> Object:
+    """Return an object with the images of its pods' containers filled in; where there are none, itself.
+
+    Args:
+        obj: The object, as its author wrote it.
+        fill: Puts the version in the place of ``{version}``, which no image can have in its name.
+    """
+    inner: Any = obj
+    for key in ("spec", "template", "spec"):
+        inner = inner.get(key) if isinstance(inner, Mapping) else None
+    if not isinstance(inner, Mapping):
+        return obj
+    made = copy.deepcopy(obj)
+    pod = made["spec"]["template"]["spec"]
+    for key in ("containers", "initContainers"):
+        for container in pod.get(key) or () if isinstance(pod.get(key), list) else ():
+            if isinstance(container, dict) and isinstance(container.get("image"), str):
+                container["image"] = fill(container["image"])
+    return made
 
 
 def find_workload(objects: Iterable[Object], name: str) -> Ref:

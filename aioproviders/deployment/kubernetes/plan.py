@@ -11,7 +11,13 @@ from anyio import to_thread
 
 from aioproviders.deployment.kubernetes.config import KubernetesDeploymentConfig
 from aioproviders.deployment.kubernetes.containers import pod_spec, secret_of, settings_of, whole_seconds
-from aioproviders.deployment.kubernetes.manifests import find_workload, in_order, place, read_manifests
+from aioproviders.deployment.kubernetes.manifests import (
+    find_workload,
+    in_order,
+    place,
+    read_manifests,
+    with_images,
+)
 from aioproviders.deployment.kubernetes.objects import (
     CHANGE_CAUSE,
     MANAGER,
@@ -108,7 +114,7 @@ async def make_plan(config: KubernetesDeploymentConfig, find_resource: FindResou
         return Plan.of(_objects(config), workload, config.version, config.change_cause)
     found = await to_thread.run_sync(read_manifests, config.manifests)
     namespaced = await _scopes([obj for _, obj in found], find_resource)
-    objects = place(found, config.namespace, namespaced)
+    objects = [with_images(obj, config.filled) for obj in place(found, config.namespace, namespaced)]
     if config.create_namespace and not any(
         obj["kind"] == "Namespace" and obj["metadata"]["name"] == config.namespace for obj in objects
     ):

@@ -15,7 +15,7 @@ from aioproviders.deployment.kubernetes.objects import (
     Object,
     annotations_of,
 )
-from aioproviders.deployment.kubernetes.workloads import Revision
+from aioproviders.deployment.kubernetes.workloads import Revision, is_of
 
 __all__ = ["Origin", "changed_by_others", "origins_of", "tag_of", "version_noted"]
 
@@ -51,7 +51,9 @@ def origins_of(workload: Object, revisions: Iterable[Revision]) -> dict[str, Ori
     origins = {}
     for revision in revisions:
         notes: Mapping[str, str] = revision.annotations
-        if revision.current:
+        own = True
+        if revision.current and is_of(workload, revision):
+            own = not _made_by_others(workload, revision)
             # A ControllerRevision has the notes of the first release with its template; but after an undo by
             # kubectl the workload still has those of the release that was undone.
             now = annotations_of(workload)
@@ -60,7 +62,8 @@ def origins_of(workload: Object, revisions: Iterable[Revision]) -> dict[str, Ori
                 notes = now
         # What others change of a release has its notes, but is not it.
         original = first.get(notes.get(RELEASE, ""), revision)
-        own = RELEASE not in notes or original is revision or _essence(original) == _essence(revision)
+        own &= original is revision or _essence(original) == _essence(revision)
+        own |= RELEASE not in notes
         origins[revision.name] = Origin(notes, own)
     return origins
 
@@ -81,22 +84,42 @@ def changed_by_others(workload: Object) -> str:
 
     Source: Kubernetes documentation, "Server-Side Apply", "Field management".
     """
+    told = []
+    for change in _changes(workload):
+        fields = change.fields
+        more = f" and {len(fields) - _MOST_FIELDS} more" if len(fields) > _MOST_FIELDS else ""
+        told.append(f"{', '.join(fields[:_MOST_FIELDS])}{more} by {change.manager}")
+    return "; ".join(told)
+
+
+def _made_by_others(workload: Object, revision: Revision) -> bool:
+    """Whether a revision came about by somebody else's change, and is no release that they brought back."""
+    made = revision.created_at
+    return made is not None and any(change.later and made >= change.at for change in _changes(workload))
+
+
+class _Change(NamedTuple):
+    """What one manager has changed of the pods' template, when, and whether surely after us."""
+
+    manager: str
+    fields: list[str]
+    at: datetime
+    later: bool
+
+
+def _changes(workload: Object) -> Iterator[_Change]:
     entries = workload["metadata"].get("managedFields") or []
     applied = [_when(entry) for entry in entries if _is_ours(entry) and entry.get("operation") == "Apply"]
-    if not applied:
-        return ""
-    told = []
-    for entry in entries:
-        if _is_ours(entry) or entry.get("subresource") or _when(entry) < max(applied):
+    for entry in entries if applied else ():
+        at = _when(entry)
+        if _is_ours(entry) or entry.get("subresource") or at < max(applied):
             continue
         template = ((entry.get("fieldsV1") or {}).get("f:spec") or {}).get("f:template") or {}
-        fields = [
-            field for field in _leaves(template, "spec.template") if not field.endswith(f".{_RESTARTED}")
-        ]
+        paths = _leaves(template, "spec.template")
+        fields = [path for path in paths if not path.endswith(f".{_RESTARTED}")]
         if fields:
-            more = f" and {len(fields) - _MOST_FIELDS} more" if len(fields) > _MOST_FIELDS else ""
-            told.append(f"{', '.join(fields[:_MOST_FIELDS])}{more} by {entry.get('manager')}")
-    return "; ".join(told)
+            # Times are in whole seconds.
+            yield _Change(str(entry.get("manager")), fields, at, at > max(applied))
 
 
 def _leaves(fields: Mapping[str, Any], path: str) -> Iterator[str]:

@@ -23,6 +23,7 @@ from aioproviders.deployment.kubernetes.workloads import (
     Revision,
     images_of,
     is_controlled_by,
+    is_of,
     new_pods,
     new_replica_set,
     paused_by,
@@ -92,7 +93,7 @@ def version_of(workload: Object) -> str | None:
 
 def _origin(workload: Object, revisions: list[Revision]) -> Origin:
     origins = origins_of(workload, revisions)
-    current = next((origins[revision.name] for revision in revisions if revision.current), None)
+    current = next((origins[item.name] for item in revisions if item.current and is_of(workload, item)), None)
     return current or Origin(annotations_of(workload), own=True)
 
 

@@ -96,6 +96,28 @@ async def test_the_workload_is_told_its_release(plan_of):
     assert plan.images == ("web:1",)
 
 
+async def test_the_version_in_images(plan_of):
+    """It is put in place of {version} in all containers' images, and nowhere else."""
+    pod = {
+        "containers": [{"name": "web", "image": "web:{version}", "args": ["{version}"]}],
+        "initContainers": [{"image": "i:{version}"}],
+    }
+    job = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "j"}}
+    job = json.dumps({**job, "spec": {"template": {"spec": pod}}})
+    odd = "{apiVersion: v1, kind: ConfigMap, metadata: {name: c}, spec: {template: {spec: {containers: x}}}}"
+    plan = await plan_of(
+        {"a.yaml": DEPLOYMENT.replace("web:1", "web:{version}"), "b.yaml": job, "c.yaml": odd}
+    )
+    assert plan.images == ("web:1.0.0",)
+    made = next(obj for obj in plan.objects if obj["kind"] == "Job")["spec"]["template"]["spec"]
+    assert made == {
+        "containers": [{"name": "web", "image": "web:1.0.0", "args": ["{version}"]}],
+        "initContainers": [{"image": "i:1.0.0"}],
+    }
+    other = await plan_of({"a.yaml": DEPLOYMENT.replace("web:1", "web:{version}")}, version="2.0.0")
+    assert (other.images, other.release != plan.release) == (("web:2.0.0",), True)
+
+
 async def test_values_are_what_json_has(plan_of):
     """A date stays text, and so do keys that look like numbers."""
     text = (

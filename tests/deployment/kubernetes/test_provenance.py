@@ -1,6 +1,7 @@
 """Whether what runs is what was deployed: by notes and templates, and by who owns the fields."""
 
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 from aioproviders.deployment.kubernetes.objects import RELEASE, VERSION
 from aioproviders.deployment.kubernetes.provenance import changed_by_others, origins_of
@@ -19,8 +20,14 @@ def revision(name, image, number, *, notes=NOTES, current=False, first=None, **a
     return Revision(number, name, made, notes, NOW, current, first_number=first or number)
 
 
-def workload(kind="Deployment", notes=NOTES):
-    return {"kind": kind, "metadata": {"annotations": notes}}
+def workload(kind="Deployment", notes=NOTES, image="shop:1", entries=(), **annotations):
+    metadata = {"annotations": notes, "managedFields": list(entries)}
+    return {"kind": kind, "metadata": metadata, "spec": {"template": template(image, **annotations)}}
+
+
+def owned(manager, when, fields, operation="Update", **more):
+    entry = {"manager": manager, "operation": operation, "time": f"2030-01-02T00:00:{when:02}Z"}
+    return {**entry, "fieldsV1": {"f:spec": {"f:template": fields}}, **more}
 
 
 def versions(obj, *revisions):
@@ -38,13 +45,38 @@ def test_a_restart_is_the_same_release():
     """What only makes the pods anew is no change."""
     restarted = {"kubectl.kubernetes.io/restartedAt": "2030-01-02T00:00:00Z"}
     again = revision("b", "shop:1", 2, current=True, **restarted)
-    assert versions(workload(), again, revision("a", "shop:1", 1)) == ["1.0.0", "1.0.0"]
+    old = revision("a", "shop:1", 1)
+    assert versions(workload(**restarted), again, old) == ["1.0.0", "1.0.0"]
 
 
 def test_what_somebody_else_has_made():
     """Without notes of ours there is nothing that could have been changed."""
-    assert versions(workload(notes={}), revision("a", "shop:7", 1, notes={}, current=True)) == ["7"]
-    assert versions(workload(notes={}), revision("a", "shop", 1, notes={}, current=True)) == [None]
+    for image, version in (("shop:7", "7"), ("shop", None)):
+        made = revision("a", image, 1, notes={}, current=True)
+        assert versions(workload(notes={}, image=image), made) == [version]
+
+
+def test_what_is_noted_already_but_does_not_run_yet():
+    """Until the controller has made a revision of it, as while it is paused, the last one is what it was."""
+    newer = {RELEASE: "def", VERSION: "2.0.0"}
+    assert versions(workload(notes=newer, image="shop:2"), revision("a", "shop:1", 1, current=True)) == [
+        "1.0.0"
+    ]
+
+
+def test_a_change_of_a_release_that_shares_its_template():
+    """Its own revision is another release's: what others made since is told by when that was."""
+    newer = {RELEASE: "def", VERSION: "2.0.0"}
+    image = {"f:spec": {"f:containers": {'k:{"name":"a"}': {"f:image": {}}}}}
+    entries = [owned("aioproviders", 0, image, "Apply"), owned("kubectl-set", 5, image)]
+    shared = revision("a", "shop:1", 1)
+    changed = replace(
+        revision("b", "shop:9", 2, notes=newer, current=True), created_at=NOW + timedelta(seconds=5)
+    )
+    obj = workload("StatefulSet", newer, "shop:9", entries)
+    assert versions(obj, changed, shared) == ["2.0.0 (changed)", "1.0.0"]
+    back = replace(revision("a", "shop:1", 3, first=1, current=True), created_at=NOW)
+    assert versions(workload("Deployment", NOTES, "shop:1", entries), back) == ["1.0.0"]
 
 
 def test_an_undo_of_a_stateful_set():
@@ -59,11 +91,6 @@ def test_a_release_with_the_template_of_another():
     """It is noted on the workload alone."""
     newer = {RELEASE: "def", VERSION: "2.0.0"}
     assert versions(workload("StatefulSet", newer), revision("a", "shop:1", 1, current=True)) == ["2.0.0"]
-
-
-def owned(manager, when, fields, operation="Update", **more):
-    entry = {"manager": manager, "operation": operation, "time": f"2030-01-02T00:00:{when:02}Z"}
-    return {**entry, "fieldsV1": {"f:spec": {"f:template": fields}}, **more}
 
 
 def test_fields_of_others_are_named_as_conflicts_name_them():
