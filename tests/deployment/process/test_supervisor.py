@@ -16,6 +16,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 from process_deployments import alive, listens, python, until
+from structlog.testing import capture_logs
 
 from aioproviders.deployment import DeploymentStatus, Probe
 from aioproviders.deployment.process import ProcessDeploymentProvider, folder, probes
@@ -106,15 +107,17 @@ async def test_a_guardian_that_dies_when_nothing_can_be_opened(deployed):
 
 
 async def test_what_nests_too_deep(deployed):
-    """It is no question."""
+    """It is no question, and nothing went wrong."""
     pids = await pids_of(deployed)
     with control_address(deployed.config.directory) as address:
         stream = await anyio.connect_unix(address)
-    async with stream:
-        await stream.send(b"[" * 200_000 + b"\n")
-        with pytest.raises(anyio.EndOfStream):
-            await stream.receive()
+    with capture_logs() as logged:
+        async with stream:
+            await stream.send(b"[" * 200_000 + b"\n")
+            with pytest.raises(anyio.EndOfStream):
+                await stream.receive()
     assert await runs_on(deployed, pids)
+    assert not [entry for entry in logged if entry["event"] == "supervisor.conversation_failed"]
 
 
 async def test_a_probe_that_cannot_be_asked(configure):
@@ -152,8 +155,10 @@ async def test_a_process_of_another_user(provider, configure, monkeypatch):
     (await provider.deploy(configure(stop_timeout_ms=50))).raise_for_error()
     pids = await pids_of(provider)
     monkeypatch.setattr("aioproviders.deployment.process.replica.os.kill", refused)
+    members = list(provider._supervisor._controller.members)
     result = await provider.scale(1)
     assert result.success, result
+    assert any("StopTimeout" in event for member in members for event in member.events)
     [kept] = await pids_of(provider)
     assert [pid for pid in pids if alive(pid)] == [kept]
 
