@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-from cyclopts import Parameter
+from cyclopts import Parameter, Token
 from cyclopts.validators import Number
 
 __all__ = [
@@ -24,8 +26,17 @@ __all__ = [
 
 # As in `cyclopts.types`, which makes dozens of others too: a tenth of the time that help takes.
 PositiveFloat = Annotated[float, Parameter(validator=Number(gt=0))]
-PositiveInt = Annotated[int, Parameter(validator=Number(gt=0))]
-NotNegative = Annotated[int, Parameter(validator=Number(gte=0))]
+
+
+def _whole(_: Any, tokens: Sequence[Token]) -> int:
+    """Read a whole number, and nothing that would have to be rounded to one."""
+    if re.fullmatch(r"[+-]?[0-9]+", tokens[0].value) is None:
+        raise ValueError(f"{tokens[0].value!r} should be a whole number")
+    return int(tokens[0].value)
+
+
+PositiveInt = Annotated[int, Parameter(converter=_whole, validator=Number(gt=0))]
+NotNegative = Annotated[int, Parameter(converter=_whole, validator=Number(gte=0))]
 
 DEFAULT_CONFIG = Path("providers.toml")
 STANDARD_INPUT = "@-"

@@ -11,7 +11,13 @@ from typing import Any
 import anyio
 
 from aioproviders.cli.boundary import FAILED, OK, USAGE, UsageError
-from aioproviders.cli.deploying.opening import Overrides, Target, check_supervised, opened
+from aioproviders.cli.deploying.opening import (
+    Overrides,
+    Target,
+    check_supervised,
+    is_supervisor,
+    opened,
+)
 from aioproviders.cli.deploying.progress import shown_rollout
 from aioproviders.cli.deploying.report import (
     clean,
@@ -29,6 +35,11 @@ from aioproviders.errors import ConfigurationError, ProviderError, UnsupportedCa
 __all__ = ["deploy", "report_result", "rollback", "scale"]
 
 _PATIENCE = 5.0
+_CONSEQUENCES = {
+    "rollback": "rolling back…",
+    "leave": "the rollout goes on by itself",
+    "pause": "pausing the rollout; the next deploy goes on from there",
+}
 
 Change = Callable[[DeploymentProvider[Any]], Awaitable[DeploymentResult]]
 
@@ -71,8 +82,16 @@ async def _change(  # noqa: PLR0913, PLR0917 - likewise
 ) -> int:
     async with opened(source, name, overrides) as target:
         await check_supervised(target)
+        # A cluster goes on with what it was told; only a deploy's provider undoes it there.
+        undoes = overrides is not None or is_supervisor(type(target.provider))
+        consequence = _CONSEQUENCES[target.config.on_cancel] if undoes else "it goes on by itself"
         result, outcome = await shown_rollout(
-            target.provider, partial(change, target.provider), signals, target.redactor, json=json
+            target.provider,
+            partial(change, target.provider),
+            signals,
+            target.redactor,
+            consequence=consequence,
+            json=json,
         )
         if result is None:
             await _tell_what_is(target)

@@ -35,12 +35,13 @@ class _View(Protocol):
         """Show a line of the command's own."""
 
 
-async def shown_rollout(
+async def shown_rollout(  # noqa: PLR0913 - a change, and all it is shown by
     provider: DeploymentProvider[Any],
     change: Callable[[], Awaitable[DeploymentResult]],
     signals: Signals,
     redactor: Redactor,
     *,
+    consequence: str,
     json: bool,
 ) -> tuple[DeploymentResult | None, str]:
     """Make a change while its progress is shown.
@@ -48,25 +49,26 @@ async def shown_rollout(
     Args:
         provider: Whose change it is.
         change: Makes it.
-        signals: What cancels it; what becomes of the rollout then is up to the config, and told.
+        signals: What cancels it.
         redactor: Masks secrets.
+        consequence: What becomes of the change then, to tell.
         json: Whether nothing is shown; the command prints a document in the end.
 
     Returns:
         The result, None where a signal has cancelled it; and then what became of the rollout, if it was told.
     """
     if json:
-        return await _followed(provider, change, signals, _Plain(redactor, silent=True))
+        return await _followed(provider, change, signals, _Plain(redactor, silent=True), consequence)
     console = console_for(sys.stdout)
     if not console.is_terminal:
-        return await _followed(provider, change, signals, _Plain(redactor))
+        return await _followed(provider, change, signals, _Plain(redactor), consequence)
     from rich.live import Live  # noqa: PLC0415 - loaded only where something is drawn
 
     view = _Board(console, redactor)
     # Redrawn when there is news, by no thread.
     with Live(view.draw(), console=console, auto_refresh=False, transient=True) as live:
         view.redraw = lambda: live.update(view.draw(), refresh=True)
-        return await _followed(provider, change, signals, view)
+        return await _followed(provider, change, signals, view, consequence)
 
 
 async def _followed(
@@ -74,6 +76,7 @@ async def _followed(
     change: Callable[[], Awaitable[DeploymentResult]],
     signals: Signals,
     view: _View,
+    consequence: str,
 ) -> tuple[DeploymentResult | None, str]:
     begun, ended = anyio.Event(), anyio.Event()
     last: RolloutEvent | None = None
@@ -93,7 +96,7 @@ async def _followed(
 
     async with anyio.create_task_group() as task_group:
         task_group.start_soon(follow)
-        result = await _interruptible(provider, change, signals, view)
+        result = await _interruptible(change, signals, view, consequence)
         if begun.is_set():
             with anyio.move_on_after(_CLOSING_MS / 1000):
                 await ended.wait()
@@ -105,31 +108,21 @@ async def _followed(
 
 
 async def _interruptible(
-    provider: DeploymentProvider[Any],
-    change: Callable[[], Awaitable[DeploymentResult]],
-    signals: Signals,
-    view: _View,
+    change: Callable[[], Awaitable[DeploymentResult]], signals: Signals, view: _View, consequence: str
 ) -> DeploymentResult | None:
     result: DeploymentResult | None = None
     with anyio.CancelScope() as scope:
 
         def interrupt() -> None:
             if scope.cancel_called:
-                view.note(f"still at it: {_CONSEQUENCES[provider.config.on_cancel]}")
+                view.note(f"still at it: {consequence}")
                 return
-            view.note(f"{signals.word}: {_CONSEQUENCES[provider.config.on_cancel]}")
+            view.note(f"{signals.word}: {consequence}")
             scope.cancel()
 
         with signals.calling(interrupt):
             result = await change()
     return result
-
-
-_CONSEQUENCES = {
-    "rollback": "rolling back…",
-    "leave": "the rollout goes on by itself",
-    "pause": "pausing the rollout; the next deploy goes on from there",
-}
 
 
 class _Plain:

@@ -189,7 +189,7 @@ class Deploying:
             hands.rollouts.tell(
                 "rollback",
                 DeploymentStatus.FAILED,
-                f"{message}; rolling back",
+                f"{message}; rolling back" if self._before is not None else message,
                 replicas=counts_of(failure.workload),
             )
             undone = await self._shielded(self._go_back)
@@ -278,7 +278,9 @@ class Deploying:
         except (ProviderError, TimeoutError) as error:
             why = str(error) or f"not within {limit:g} s"
             return _Undone(error=f"{plan.workload} could not be deleted: {why}")
-        return _Undone(told=f"{plan.workload} is deleted, as there was none before")
+        others = len(plan.objects) > 1
+        stays = "; what else was applied stays" if others else ""
+        return _Undone(told=f"{plan.workload} is deleted, as there was none before{stays}")
 
     async def _pause(self) -> tuple[str, DeploymentStatus]:
         """Pause by an apply: the next one, which does not name the field, takes it away."""

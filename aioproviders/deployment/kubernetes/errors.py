@@ -149,8 +149,10 @@ def _field_conflict(causes: list[Any], what: str) -> FieldConflictError:
     # Nor are our own notes, which nobody could leave out.
     others = [conflict for conflict in others if not conflict[0].startswith(_NOTES)] or others
     told = ", ".join(f"{field} is owned by {manager}" for field, manager in others)
+    scaled = any(field == "spec.replicas" for field, _ in others)
+    hint = "; 'scale' sets the number anew" if scaled else ""
     error = FieldConflictError(
-        f"{what}: {_one_line(told)}; leave it out, or take it over with force = true",
+        f"{what}: {_one_line(told)}; leave it out, or take it over with force = true{hint}",
         status_code=_CONFLICT,
         sent=False,
     )

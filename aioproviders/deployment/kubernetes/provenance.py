@@ -17,7 +17,7 @@ from aioproviders.deployment.kubernetes.objects import (
 )
 from aioproviders.deployment.kubernetes.workloads import Revision, is_of
 
-__all__ = ["Origin", "changed_by_others", "origins_of", "tag_of", "version_noted"]
+__all__ = ["Origin", "changed_by_others", "essence", "origins_of", "tag_of", "version_noted"]
 
 _RESTARTED = "kubectl.kubernetes.io/restartedAt"
 """What ``kubectl rollout restart`` notes in the template: other pods, but of the same release."""
@@ -62,7 +62,7 @@ def origins_of(workload: Object, revisions: Iterable[Revision]) -> dict[str, Ori
                 notes = now
         # What others change of a release has its notes, but is not it.
         original = first.get(notes.get(RELEASE, ""), revision)
-        own &= original is revision or _essence(original) == _essence(revision)
+        own &= original is revision or essence(original.template) == essence(revision.template)
         own |= RELEASE not in notes
         origins[revision.name] = Origin(notes, own)
     return origins
@@ -154,10 +154,9 @@ def _known(moment: datetime | None) -> datetime:
     return moment or datetime.max.replace(tzinfo=UTC)
 
 
-def _essence(revision: Revision) -> Object:
-    """Return a template without what only makes its pods anew."""
-    metadata = dict(revision.template.get("metadata") or {})
-    notes = {
-        key: value for key, value in (metadata.pop("annotations", None) or {}).items() if key != _RESTARTED
-    }
-    return {**revision.template, "metadata": {**metadata, **({"annotations": notes} if notes else {})}}
+def essence(template: Mapping[str, Any]) -> Object:
+    """Return a pods' template without what only makes the pods anew."""
+    metadata = dict(template.get("metadata") or {})
+    annotations = metadata.pop("annotations", None) or {}
+    notes = {key: value for key, value in annotations.items() if key != _RESTARTED}
+    return {**template, "metadata": {**metadata, **({"annotations": notes} if notes else {})}}

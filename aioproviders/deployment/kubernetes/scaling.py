@@ -6,7 +6,7 @@ from time import monotonic
 
 from aioproviders.deployment.config import check_replicas
 from aioproviders.deployment.kubernetes.apply import find_autoscaler
-from aioproviders.deployment.kubernetes.objects import Ref
+from aioproviders.deployment.kubernetes.objects import Object, Ref
 from aioproviders.deployment.kubernetes.rolling import (
     Hands,
     RolloutError,
@@ -15,7 +15,7 @@ from aioproviders.deployment.kubernetes.rolling import (
     roll_out,
 )
 from aioproviders.deployment.kubernetes.status import version_of
-from aioproviders.deployment.kubernetes.waiting import counts_of, scale_verdict
+from aioproviders.deployment.kubernetes.waiting import Verdict, counts_of, scale_verdict
 from aioproviders.deployment.kubernetes.workloads import paused_by
 from aioproviders.deployment.models import DeploymentResult, DeploymentStatus
 from aioproviders.errors import (
@@ -56,7 +56,9 @@ async def scale_to(hands: Hands, ref: Ref, replicas: int) -> DeploymentResult:
         await hands.api.patch(ref, {"spec": {"replicas": replicas}}, subresource="scale")
         # The scale does not tell the generation that it has made.
         workload = await hands.api.get(ref)
-        scene = await roll_out(hands, workload, hands.config.rollout_timeout_ms, decide=scale_verdict)
+        # What is paused half-way keeps the pods that its strategy lets there be beyond the number.
+        decide = scale_verdict if paused_by(workload) is None else _while_paused
+        scene = await roll_out(hands, workload, hands.config.rollout_timeout_ms, decide=decide)
     except RolloutError as failure:
         return await _failed(hands, ref, replicas, failure, started)
     except ProviderError as error:
@@ -72,6 +74,13 @@ async def scale_to(hands: Hands, ref: Ref, replicas: int) -> DeploymentResult:
     hands.logger.info("rollout.completed", version=version, **counts.model_dump())
     hands.rollouts.tell("finished", status, message, version=version, replicas=counts)
     return result_of(ref, status, message, metadata)
+
+
+def _while_paused(workload: Object, generation: int) -> Verdict:
+    """Decide as `scale_verdict` does, but that there may be more pods than the number."""
+    status, desired = workload.get("status") or {}, workload["spec"].get("replicas", 1)
+    there = min(status.get("replicas", 0), desired)
+    return scale_verdict({**workload, "status": {**status, "replicas": there}}, generation)
 
 
 async def _failed(

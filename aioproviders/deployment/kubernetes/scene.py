@@ -11,6 +11,7 @@ import anyio
 from aioproviders.deployment.kubernetes.api import Api
 from aioproviders.deployment.kubernetes.objects import RELEASE, Object, Ref, annotations_of
 from aioproviders.deployment.kubernetes.pods import Trouble, is_unschedulable
+from aioproviders.deployment.kubernetes.provenance import changed_by_others, essence
 from aioproviders.deployment.kubernetes.waiting import (
     LATE,
     Verdict,
@@ -196,6 +197,11 @@ class Scene:
         ours, theirs = annotations_of(self._first).get(RELEASE), annotations_of(now).get(RELEASE)
         if ours != theirs:
             raise TakenOverError(f"{ref} was taken over meanwhile: somebody else deployed another release")
+        if essence(now["spec"]["template"]) != essence(self._first["spec"]["template"]):
+            changed = changed_by_others(now)
+            raise TakenOverError(
+                f"{ref} was taken over meanwhile: somebody else changed {changed or 'its template'}"
+            )
         manager = paused_by(now)
         if manager and not paused_by(self._first):
             raise TakenOverError(f"{ref} was paused by {manager} meanwhile; 'kubectl rollout resume' goes on")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import anyio
 import pytest
+from clusters import rolling_out
 from owning import owned
 
 from aioproviders.deployment.kubernetes import KubernetesDeploymentConfig, KubernetesDeploymentProvider
@@ -142,6 +143,24 @@ async def test_what_kubectl_sets_is_told_and_not_run_over(provider, config, kube
         ("registry.example/shop:9",),
     )
     assert [release.version for release in await provider.history()] == ["1.0.0 (changed)", "1.0.0"]
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (("image", "deployment/shop", "shop=registry.example/shop:9-crash-loop"), "].image by kubectl-set"),
+        (("env", "deployment/shop", "EXTRA=1"), "by kubectl-set"),
+    ],
+)
+async def test_what_is_set_in_mid_rollout_takes_it_over(provider, config, kubectl, change, told):
+    """The deploy ends with that, and is neither a success nor undone: it is somebody else's rollout now."""
+    async with rolling_out(provider, config("2.0.0-slow")) as rolling:
+        code, said = await kubectl("set", *change)
+        assert code == 0, said
+    result = rolling.result
+    assert (result.success, result.error_detail.code) == (False, "conflict"), result
+    assert "was taken over meanwhile: somebody else changed spec.template.spec" in result.message
+    assert told in result.message
 
 
 async def test_what_a_release_does_not_name_stays_set(provider, config, kubectl):

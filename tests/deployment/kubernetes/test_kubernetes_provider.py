@@ -369,6 +369,16 @@ async def test_scaling_what_is_paused(deployed, deployment, config):
     assert result.metadata["replicas"].available == 3
 
 
+async def test_scaling_what_is_paused_half_way(deployed, config):
+    """It has more pods than it should while it is paused; that is not waited for."""
+    bad = config("2.0.0-never-ready", on_cancel="pause", strategy={"max_surge": 2})
+    async with rolling_out(deployed, bad) as rolling:
+        rolling.cancel()
+    result = await deployed.scale(1)
+    assert (result.success, result.status) == (True, DeploymentStatus.PAUSED), result
+    assert result.message == "scaled to 1; its rollout is paused by us"
+
+
 async def test_somebody_else_pauses_it_meanwhile(deployed, deployment, config):
     """A rollout that nobody but he can bring on is given up."""
     async with rolling_out(deployed, config("2.0.0-never-ready")) as rolling:
