@@ -66,6 +66,7 @@ class DemoService(ThreadingHTTPServer):
         self._version = version
         self._api_key = api_key
         self._lock = threading.Lock()
+        self._connections_changed = threading.Condition()
         self._items = dict(items)
         self._by_key: dict[str, dict[str, Any]] = {}
         self._flaky_calls: defaultdict[str, int] = defaultdict(int)
@@ -75,25 +76,34 @@ class DemoService(ThreadingHTTPServer):
         """Accept a connection."""
         connection, address = super().get_request()
         connection.setblocking(True)
-        self.connections[connection] = False
+        self.note(connection, busy=False)
         return connection, address
 
     def shutdown_request(self, request: Any) -> None:
         """Forget a connection, and close it."""
-        self.connections.pop(request, None)
+        with self._connections_changed:
+            self.connections.pop(request, None)
+            self._connections_changed.notify_all()
         super().shutdown_request(request)
+
+    def note(self, connection: socket.socket, *, busy: bool) -> None:
+        """Note whether a connection is in the middle of a request."""
+        with self._connections_changed:
+            self.connections[connection] = busy
+            self._connections_changed.notify_all()
 
     def drain(self) -> None:
         """Accept nothing more, finish what was begun, and have clients leave kept connections."""
         self.draining = True
         self.shutdown()
-        begun = time.monotonic()
-        while self.connections and time.monotonic() < begun + _PATIENCE:
-            if time.monotonic() > begun + _LINGER:
-                for connection, busy in list(self.connections.items()):
+        end = time.monotonic() + _PATIENCE
+        with self._connections_changed:
+            self._connections_changed.wait_for(lambda: not self.connections, _LINGER)
+            while self.connections and (left := end - time.monotonic()) > 0:
+                for connection, busy in self.connections.items():
                     if not busy:
                         _hang_up(connection)
-            time.sleep(0.01)
+                self._connections_changed.wait(left)
 
     def answer(
         self, method: str, path: str, headers: dict[str, str], body: Any
@@ -152,7 +162,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def parse_request(self) -> bool:
         """Begin with a request."""
-        self.server.connections[self.connection] = True
+        self.server.note(self.connection, busy=True)
         return super().parse_request()
 
     def _respond(self) -> None:
@@ -173,7 +183,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(content)
         self.wfile.flush()
-        self.server.connections[self.connection] = False
+        self.server.note(self.connection, busy=False)
 
     do_GET = do_POST = do_PUT = do_DELETE = do_PATCH = _respond  # noqa: N815 - the base class looks for these
 
