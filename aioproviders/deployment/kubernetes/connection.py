@@ -6,7 +6,10 @@ and the request is sent once more. It is safe for any request, since a 401 was n
 
 from __future__ import annotations
 
+import errno
 import importlib.metadata
+import os
+import socket
 import ssl
 import tempfile
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
@@ -22,14 +25,24 @@ from kubernetes_asyncio.client.rest import RESTClientObject
 
 from aioproviders.deployment.kubernetes.config import KubernetesDeploymentConfig
 from aioproviders.deployment.kubernetes.credentials import Credentials, KeyPair
-from aioproviders.deployment.kubernetes.errors import error_of_exception, error_of_status, read_status
+from aioproviders.deployment.kubernetes.errors import error_of_status, one_line, read_status
 from aioproviders.deployment.kubernetes.kubeconfig import Target, find_target
-from aioproviders.errors import ConfigurationError, ProviderError
+from aioproviders.errors import (
+    AuthenticationError,
+    ConfigurationError,
+    ProviderError,
+    ProviderTimeoutError,
+    ProviderUnavailableError,
+    RequestError,
+)
+from aioproviders.redaction import describe
 
-__all__ = ["Answer", "Connection", "connect"]
+__all__ = ["Answer", "Connection", "connect", "error_of_exception"]
 
 _UNAUTHORIZED = 401
 _FAILURE = 400
+_SHARE = 0.9
+"""Of a request's time, what a credential plugin may take."""
 
 
 @dataclass(frozen=True)
@@ -39,10 +52,6 @@ class Answer:
     status: int
     headers: Mapping[str, str]
     body: bytes
-
-
-_SHARE = 0.9
-"""Of a request's time, what a credential plugin may take."""
 
 
 class Connection:
@@ -266,3 +275,67 @@ def _load(context: ssl.SSLContext, pair: KeyPair, source: str) -> None:
             raise ConfigurationError(
                 f"{source}: the client certificate and its key don't fit together"
             ) from None
+
+
+def error_of_exception(  # noqa: PLR0911 - one table
+    exc: Exception, what: str, server: str
+) -> ProviderError:
+    """Return the error for a request that got no whole answer.
+
+    Args:
+        exc: What aiohttp or kubernetes_asyncio raised.
+        what: What was asked.
+        server: The API server's URL.
+    """
+    if isinstance(exc, ProviderError):
+        return exc
+    if isinstance(exc, aiohttp.ClientHttpProxyError):
+        return ProviderUnavailableError(f"{what}: the proxy answered {exc.status}", sent=False)
+    if isinstance(exc, (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError)):
+        return ConfigurationError(f"{server!r} is no URL of an API server", sent=False)
+    tls = _tls_error(exc)
+    if tls is not None:
+        return _tls_failure(tls, what, server)
+    if isinstance(exc, aiohttp.ClientConnectorError):
+        # Asyncio's own, for a server that hangs up during the handshake, says nothing.
+        reason = _told_by_system(exc.os_error) or "it hung up"
+        return ProviderUnavailableError(f"{what}: can't connect to {server}: {reason}", sent=False)
+    if isinstance(exc, TimeoutError):
+        return ProviderTimeoutError(f"{what}: {server} did not answer in time")
+    if isinstance(exc, (aiohttp.ClientError, ConnectionError)):
+        return ProviderUnavailableError(f"{what}: {server} dropped the connection ({describe(exc)})")
+    return RequestError(f"{what}: {describe(exc)}", retryable=False)
+
+
+def _told_by_system(error: OSError) -> str:
+    """Return the system's own word; asyncio's names the address once more instead."""
+    if error.errno is not None and error.errno in errno.errorcode and not isinstance(error, socket.gaierror):
+        return os.strerror(error.errno)
+    return error.strerror or str(error)
+
+
+def _tls_failure(tls: ssl.SSLError | ssl.CertificateError, what: str, server: str) -> ProviderError:
+    """Return the error for a TLS handshake that failed."""
+    reason = getattr(tls, "verify_message", "") or getattr(tls, "reason", "") or str(tls)
+    if isinstance(tls, ssl.SSLCertVerificationError):
+        return ConfigurationError(
+            f"{what}: the certificate of {server} can't be trusted: {one_line(str(reason))}; "
+            "the kubeconfig's certificate-authority should be the one that signed it",
+            sent=False,
+        )
+    if "alert" in str(tls).lower():
+        return AuthenticationError(f"{what}: {server} refused the client certificate ({reason})", sent=False)
+    return ProviderUnavailableError(f"{what}: no TLS with {server}: {one_line(str(reason))}", sent=False)
+
+
+def _tls_error(exc: BaseException | None) -> ssl.SSLError | None:
+    while exc is not None:
+        if isinstance(exc, ssl.SSLError):
+            return exc
+        if isinstance(exc, aiohttp.ClientConnectorCertificateError):
+            inner = exc.certificate_error
+            return inner if isinstance(inner, ssl.SSLError) else None
+        if isinstance(exc, aiohttp.ClientConnectorError) and isinstance(exc.os_error, ssl.SSLError):
+            return exc.os_error
+        exc = exc.__cause__
+    return None

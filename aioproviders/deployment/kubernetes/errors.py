@@ -1,17 +1,11 @@
-"""What failures of the API server and of the client are as errors of ours: the one place that says so."""
+"""What failures that the API server answers with are as errors of ours: the one place that says so."""
 
 from __future__ import annotations
 
-import errno
 import json
-import os
 import re
-import socket
-import ssl
 from collections.abc import Mapping
 from typing import Any
-
-import aiohttp
 
 from aioproviders.deployment.kubernetes.objects import MANAGER
 from aioproviders.errors import (
@@ -20,14 +14,11 @@ from aioproviders.errors import (
     ConflictError,
     NotFoundError,
     ProviderError,
-    ProviderTimeoutError,
-    ProviderUnavailableError,
     RateLimitedError,
     RequestError,
 )
-from aioproviders.redaction import describe
 
-__all__ = ["FieldConflictError", "GoneError", "error_of_exception", "error_of_status", "read_status"]
+__all__ = ["FieldConflictError", "GoneError", "error_of_status", "one_line", "read_status"]
 
 _LONGEST = 1000
 _BAD_REQUEST, _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _CONFLICT, _GONE = 400, 401, 403, 404, 409, 410
@@ -84,7 +75,7 @@ def error_of_status(
         what: What was asked: ``apply Deployment/web in shop``.
         headers: The answer's.
     """
-    said = _one_line(str(status.get("message") or "")) or f"answered {code}"
+    said = one_line(str(status.get("message") or "")) or f"answered {code}"
     details = status.get("details") or {}
     causes = [cause for cause in details.get("causes") or () if isinstance(cause, Mapping)]
     if code == _CONFLICT and any(cause.get("reason") == "FieldManagerConflict" for cause in causes):
@@ -115,7 +106,7 @@ def _error(  # noqa: PLR0911, PLR0913, PLR0917 - one table
     if code == _CONFLICT:
         return ConflictError(message, status_code=code, sent=False)
     if code in (_BAD_REQUEST, _INVALID):
-        told = _one_line(_told(causes)) or said
+        told = one_line(_told(causes)) or said
         hint = "; delete it first, or give it another name" if _IMMUTABLE in told else ""
         return ConfigurationError(f"{what}: {told}{hint}", status_code=code, sent=False)
     if code == _TOO_MANY:
@@ -152,7 +143,7 @@ def _field_conflict(causes: list[Any], what: str) -> FieldConflictError:
     scaled = any(field == "spec.replicas" for field, _ in others)
     hint = "; 'scale' sets the number anew" if scaled else ""
     error = FieldConflictError(
-        f"{what}: {_one_line(told)}; leave it out, or take it over with force = true{hint}",
+        f"{what}: {one_line(told)}; leave it out, or take it over with force = true{hint}",
         status_code=_CONFLICT,
         sent=False,
     )
@@ -166,70 +157,7 @@ def _retry_after(details: Mapping[str, Any], headers: Mapping[str, str]) -> floa
     return float(value) if value.isdecimal() else None
 
 
-def _one_line(text: str) -> str:
+def one_line(text: str) -> str:
+    """Return what a server says on one line, no longer than is good to read."""
     line = " ".join(text.split())
     return line if len(line) <= _LONGEST else line[:_LONGEST] + "…"
-
-
-def error_of_exception(  # noqa: PLR0911 - one table
-    exc: Exception, what: str, server: str
-) -> ProviderError:
-    """Return the error for a request that got no whole answer.
-
-    Args:
-        exc: What aiohttp or kubernetes_asyncio raised.
-        what: What was asked.
-        server: The API server's URL.
-    """
-    if isinstance(exc, ProviderError):
-        return exc
-    if isinstance(exc, aiohttp.ClientHttpProxyError):
-        return ProviderUnavailableError(f"{what}: the proxy answered {exc.status}", sent=False)
-    if isinstance(exc, (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError)):
-        return ConfigurationError(f"{server!r} is no URL of an API server", sent=False)
-    tls = _tls_error(exc)
-    if tls is not None:
-        return _tls_failure(tls, what, server)
-    if isinstance(exc, aiohttp.ClientConnectorError):
-        # Asyncio's own, for a server that hangs up during the handshake, says nothing.
-        reason = _told_by_system(exc.os_error) or "it hung up"
-        return ProviderUnavailableError(f"{what}: can't connect to {server}: {reason}", sent=False)
-    if isinstance(exc, TimeoutError):
-        return ProviderTimeoutError(f"{what}: {server} did not answer in time")
-    if isinstance(exc, (aiohttp.ClientError, ConnectionError)):
-        return ProviderUnavailableError(f"{what}: {server} dropped the connection ({describe(exc)})")
-    return RequestError(f"{what}: {describe(exc)}", retryable=False)
-
-
-def _told_by_system(error: OSError) -> str:
-    """Return the system's own word; asyncio's names the address once more instead."""
-    if error.errno is not None and error.errno in errno.errorcode and not isinstance(error, socket.gaierror):
-        return os.strerror(error.errno)
-    return error.strerror or str(error)
-
-
-def _tls_failure(tls: ssl.SSLError | ssl.CertificateError, what: str, server: str) -> ProviderError:
-    """Return the error for a TLS handshake that failed."""
-    reason = getattr(tls, "verify_message", "") or getattr(tls, "reason", "") or str(tls)
-    if isinstance(tls, ssl.SSLCertVerificationError):
-        return ConfigurationError(
-            f"{what}: the certificate of {server} can't be trusted: {_one_line(str(reason))}; "
-            "the kubeconfig's certificate-authority should be the one that signed it",
-            sent=False,
-        )
-    if "alert" in str(tls).lower():
-        return AuthenticationError(f"{what}: {server} refused the client certificate ({reason})", sent=False)
-    return ProviderUnavailableError(f"{what}: no TLS with {server}: {_one_line(str(reason))}", sent=False)
-
-
-def _tls_error(exc: BaseException | None) -> ssl.SSLError | None:
-    while exc is not None:
-        if isinstance(exc, ssl.SSLError):
-            return exc
-        if isinstance(exc, aiohttp.ClientConnectorCertificateError):
-            inner = exc.certificate_error
-            return inner if isinstance(inner, ssl.SSLError) else None
-        if isinstance(exc, aiohttp.ClientConnectorError) and isinstance(exc.os_error, ssl.SSLError):
-            return exc.os_error
-        exc = exc.__cause__
-    return None

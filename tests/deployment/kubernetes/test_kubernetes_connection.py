@@ -17,8 +17,7 @@ from aiohttp import web
 from scripted_api import ScriptedApi, config, kubeconfig
 
 from aioproviders.deployment.kubernetes import kubeconfig as kubeconfigs
-from aioproviders.deployment.kubernetes.connection import connect
-from aioproviders.deployment.kubernetes.errors import error_of_exception
+from aioproviders.deployment.kubernetes.connection import connect, error_of_exception
 from aioproviders.errors import (
     AuthenticationError,
     ConfigurationError,
