@@ -254,17 +254,17 @@ async def _is_as_released(api: Api, workload: Object) -> bool:
 
     Taking it over from them then loses nothing that is theirs.
     """
-    revisions = revisions_of(workload, await revision_objects(api, workload))
-    origins = origins_of(workload, revisions)
-    origin = next((origins[revision.name] for revision in revisions if is_of(workload, revision)), None)
-    if origin is None or not origin.own or RELEASE not in origin.notes:
-        return False
     try:
+        revisions = revisions_of(workload, await revision_objects(api, workload))
+        origins = origins_of(workload, revisions)
+        origin = next((origins[revision.name] for revision in revisions if is_of(workload, revision)), None)
+        if origin is None or not origin.own or RELEASE not in origin.notes:
+            return False
         # The release's first revision may be gone, and this one be taken for it.
         stored = await read_release(api, Ref.of(workload), origin.notes[RELEASE])
         await apply_object(api, without_replicas(stored.workload_object), dry_run=True)
-    except (NotFoundError, FieldConflictError, ConfigurationError):
-        return False
+    except ProviderError:
+        return False  # who can't find out leaves it with whom it is
     return True
 
 

@@ -4,11 +4,12 @@ import pytest
 from cluster import cluster
 from pydantic import SecretStr
 
+from aioproviders.deployment.kubernetes import apply
 from aioproviders.deployment.kubernetes.apply import apply_plan, find_autoscaler, owns_replicas
 from aioproviders.deployment.kubernetes.differences import diff_plan
 from aioproviders.deployment.kubernetes.errors import FieldConflictError
 from aioproviders.deployment.kubernetes.objects import Ref, annotations_of
-from aioproviders.errors import ConfigurationError, NotFoundError
+from aioproviders.errors import AuthenticationError, ConfigurationError, NotFoundError
 
 ALL = {
     "ports": [{"port": 80}],
@@ -165,6 +166,22 @@ async def test_a_conflict_names_the_field_and_its_manager(here):
         await apply_plan(here.api, plan)
     assert caught.value.conflicts == (("spec.replicas", "kubectl-edit"),)
     assert (await here.api.get(plan.workload))["spec"]["replicas"] == 7
+
+
+async def test_a_conflict_whose_cause_cannot_be_looked_at(here, monkeypatch):
+    """It is a conflict all the same, and nothing that comes before the workload is applied."""
+    await apply_plan(here.api, await here.plan(ports=[{"port": 80}], service={}))
+    plan = await here.plan(ports=[{"port": 81}], service={})
+    await scaled_by(here.api, plan, "kubectl-edit")
+
+    async def denied(*_):
+        raise AuthenticationError("no", sent=False)
+
+    monkeypatch.setattr(apply, "revision_objects", denied)
+    with pytest.raises(FieldConflictError, match="owned by kubectl-edit"):
+        await apply_plan(here.api, plan)
+    service = await here.api.get(Ref("v1", "Service", here.namespace, "web"))
+    assert [port["port"] for port in service["spec"]["ports"]] == [80]
 
 
 async def test_force_takes_it_over(here):
