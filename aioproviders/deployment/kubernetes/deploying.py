@@ -42,6 +42,7 @@ from aioproviders.errors import (
 __all__ = ["Deploying"]
 
 
+_STAYS = "there is no healthy release to go back to: it stays, and goes on by itself"
 _UNCHANGED = "nothing was changed"
 
 
@@ -52,7 +53,12 @@ class _Undone:
     scene: Scene | None = None
     version: str = ""
     error: str | None = None
-    told: str = "there is no healthy release to go back to: it stays, and goes on by itself"
+    told: str = _STAYS
+
+    @property
+    def done(self) -> bool:
+        """Whether all is as it was before."""
+        return self.error is None and (self.scene is not None or self.told != _STAYS)
 
     def __str__(self) -> str:
         if self.error is not None:
@@ -255,7 +261,7 @@ class Deploying:
             outcome, status = await self._pause()
         elif hands.config.on_cancel == "rollback":
             undone = await self._take_back()
-            status = DeploymentStatus.FAILED if undone.error else DeploymentStatus.ROLLED_BACK
+            status = DeploymentStatus.ROLLED_BACK if undone.done else DeploymentStatus.FAILED
             outcome = str(undone)
         hands.logger.warning("rollout.cancelled", version=plan.version, outcome=outcome)
         hands.rollouts.tell("finished", status, f"the rollout of {plan.version} was cancelled: {outcome}")

@@ -210,6 +210,17 @@ async def test_a_first_deploy_that_is_cancelled_is_deleted(provider, config):
     )
 
 
+async def test_a_cancelled_deploy_with_nothing_to_go_back_to(provider, config):
+    """What was never well stays, and the last step does not call that a rollback."""
+    failed = await provider.deploy(config("1.0.0-crash-loop"))
+    assert failed.status == DeploymentStatus.FAILED
+    async with rolling_out(provider, config("2.0.0-never-ready")) as rolling:
+        rolling.cancel()
+    told = rolling.events[-1]
+    assert (told.kind, told.status) == ("finished", DeploymentStatus.FAILED)
+    assert told.message.endswith("no healthy release to go back to: it stays, and goes on by itself")
+
+
 async def test_a_first_deploy_that_may_not_be_deleted(limited_kubeconfig, namespace, config):
     """Then it stays, and the last step says why."""
     verbs = ["get", "list", "watch", "create", "patch"]
