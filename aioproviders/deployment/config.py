@@ -41,14 +41,14 @@ def _read_env_value(value: Any) -> Any:
         if set(value) != {"secret"} or not isinstance(value["secret"], (str, SecretStr)):
             raise ValueError('should be a string, or { secret = "..." }')
         secret = value["secret"]
-        secret = secret if isinstance(secret, SecretStr) else SecretStr(secret)
-        _without_nul(secret.get_secret_value())
-        return secret
+        value = secret if isinstance(secret, SecretStr) else SecretStr(secret)
     if isinstance(value, bool):
         raise ValueError("should be a string: quote it")  # noqa: TRY004 - pydantic tells of a ValueError
     if isinstance(value, (int, float)):
         return str(value)
-    return _without_nul(value) if isinstance(value, str) else value
+    if isinstance(value, (str, SecretStr)):
+        _without_nul(value.get_secret_value() if isinstance(value, SecretStr) else value)
+    return value
 
 
 def _without_nul(value: str) -> str:

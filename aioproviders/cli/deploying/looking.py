@@ -45,13 +45,14 @@ async def _watch(source: Source, name: str, json: bool, interval: float) -> int:
         if console.is_terminal and not json:
             await _watch_live(target, interval, console)
         before: Mapping[str, Any] = {}
-        async for state in _states(target, interval):
-            if state != before:
-                before = state
-                if json:
-                    print_document(target.redactor.value(state), compact=True)
-                else:
-                    show(*state_view(name, state, target.redactor), "")
+        async with aclosing(_states(target, interval)) as states:
+            async for state in states:
+                if state != before:
+                    before = state
+                    if json:
+                        print_document(target.redactor.value(state), compact=True)
+                    else:
+                        show(*state_view(name, state, target.redactor), "")
     return OK
 
 
@@ -86,8 +87,9 @@ async def _watch_live(target: Target, interval: float, console: Console) -> None
 
     # Redrawn from here: no thread, and nothing that flickers.
     with Live(hint, console=console, auto_refresh=False) as live:
-        async for state in _states(target, interval):
-            live.update(drawn(state), refresh=True)
+        async with aclosing(_states(target, interval)) as states:
+            async for state in states:
+                live.update(drawn(state), refresh=True)
 
 
 def history(source: Source, name: str, *, json: bool) -> int:

@@ -79,7 +79,6 @@ class Scene:
         self._changed = anyio.Event()
         self._error: ProviderError | None = None
         self._mirrors = (self._workloads, *([self._replica_sets] if self._deployment else []), self._pods)
-        self._lost_at: float | None = None
         self.trouble: Trouble | None = None
         self.standing = "nothing yet"
 
@@ -117,13 +116,8 @@ class Scene:
     @property
     def lost(self) -> tuple[float, ProviderError] | None:
         """For how many seconds the API server can't be reached, and why; None where it can."""
-        error = next((mirror.lost for mirror in self._mirrors if mirror.lost is not None), None)
-        if error is None:
-            self._lost_at = None
-            return None
-        now = monotonic()
-        self._lost_at = now if self._lost_at is None else self._lost_at
-        return now - self._lost_at, error
+        lost = ((monotonic() - each.lost_at, each.lost) for each in self._mirrors if each.lost is not None)
+        return next(lost, None)
 
     async def until_decided(self, decide: Decision, tell: Callable[[Scene, str], None]) -> Verdict:
         """Look on until the rollout is over.

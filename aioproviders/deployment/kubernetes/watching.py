@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 from collections.abc import AsyncGenerator, Iterable, Iterator
 from contextlib import aclosing
+from time import monotonic
 from typing import NamedTuple
 
 import anyio
@@ -52,6 +53,7 @@ class Mirror:
         objects: The objects, by name.
         synced: Whether they are all here.
         lost: Why nothing is heard of them at present; None where the server can be reached.
+        lost_at: Since when, by the monotonic clock.
     """
 
     def __init__(  # noqa: PLR0913 - as many as a watch has
@@ -68,6 +70,7 @@ class Mirror:
         self.objects: dict[str, Object] = {}
         self.synced = False
         self.lost: ProviderError | None = None
+        self.lost_at = 0.0
         self._api, self._api_version, self._kind, self._namespace = api, api_version, kind, namespace
         self._labels, self._fields = labels, fields
         self._version: str | None = None
@@ -125,8 +128,11 @@ class Mirror:
         if isinstance(error, AuthenticationError):
             return
         self._breaks += 1
-        known, self.lost = self.lost, error if self._breaks > 1 else None  # one happens to any connection
-        if known is None and self.lost is not None:
+        if self._breaks == 1:
+            return  # that happens to any connection
+        known, self.lost = self.lost, error
+        if known is None:
+            self.lost_at = monotonic()
             yield Happened("LOST", {})
 
     def _found(self) -> Iterator[Happened]:

@@ -47,12 +47,12 @@ def take_lock(directory: Path) -> int | None:
 async def claim(directory: Path) -> int | None:
     """Take the lock as `take_lock` does; it is nobody's where whoever wanted it has gone meanwhile."""
     taken: list[int | None] = []
-    failures: list[ConfigurationError] = []
+    failures: list[Exception] = []
 
     async def take() -> None:
         try:
             taken.append(await to_thread.run_sync(take_lock, directory))
-        except ConfigurationError as error:
+        except Exception as error:  # noqa: BLE001 - raised below, or it would come in a group
             failures.append(error)
 
     try:
