@@ -149,7 +149,9 @@ class Strategy(Settings):
     @model_validator(mode="after")
     def _can_move(self) -> Self:
         if self.max_surge in (0, "0%") and self.max_unavailable in (0, "0%"):
-            raise ValueError("'max_surge' and 'max_unavailable' can't both be 0: nothing could be replaced")
+            raise ValueError(
+                "'max_surge' and 'max_unavailable' can't both be zero: nothing could be replaced"
+            )
         return self
 
     def surge(self, replicas: int) -> int:

@@ -85,6 +85,14 @@ def test_what_was_secret_stays_so(drivers, run):
             "--set: replcas: is no known setting; did you mean 'replicas'?",
         ),
         (["deploy", "web", "--set", "strategy.max_surg=3"], "did you mean 'max_surge'?"),
+        (
+            ["deploy", "web", "--set", "strategy.max_surge=0"],
+            "--set: strategy: 'max_surge' and 'max_unavailable' can't both be zero",
+        ),
+        (
+            ["deploy", "web", "--set", 'strategy={"max_surge": 2'],
+            "--set: strategy: should be a table (it is no JSON: Expecting ',' delimiter at character 16)",
+        ),
         (["deploy", "web", "--set", "replicas=many"], "--set: replicas: should be a whole number"),
         (["deploy", "web", "--set", "replicas=-1"], "--set: replicas: should be greater than or equal to 0"),
         (

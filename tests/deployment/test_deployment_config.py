@@ -38,7 +38,7 @@ def test_secret_variables_are_secrets():
         ({"startup_probe": {"kind": "exec"}}, "'command' belongs to"),
         ({"startup_probe": {"kind": "tcp", "port": 80, "command": ["true"]}}, "'command' belongs to"),
         ({"readiness_probe": {"path": "health", "port": 80}}, "begin with '/'"),
-        ({"strategy": {"max_surge": 0}}, "can't both be 0"),
+        ({"strategy": {"max_surge": 0}}, "can't both be zero"),
         ({"strategy": {"max_surge": "a quarter"}}, "such as '25%'"),
         ({"strategy": {"max_surge": "101%"}}, "such as '25%'"),
     ],

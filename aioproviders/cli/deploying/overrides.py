@@ -25,11 +25,15 @@ ConfigT = TypeVar("ConfigT", bound=DeploymentConfig)
 
 @dataclass(frozen=True, slots=True)
 class _Assignment:
-    """One key, and what its text likely means, and what else it may mean, if anything."""
+    """One key, and what its text likely means, and what else it may mean, if anything.
+
+    `flaw` is why the text is not the JSON that it begins as.
+    """
 
     path: KeyPath
     likely: Any
     other: tuple[Any, ...] = ()
+    flaw: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +45,15 @@ class _Wrong:
     def blames(self, assignment: _Assignment) -> bool:
         return any(path[: len(assignment.path)] == assignment.path for path, _ in self.found)
 
-    def lines(self, *, version: bool) -> list[str]:
+    def lines(self, wanted: Sequence[_Assignment], *, version: bool) -> list[str]:
         """Return a line for each; with `version` that one is an option's own."""
-        named = [
-            ("--version", "", phrase) if version and path == ("version",) else ("--set", render(path), phrase)
-            for path, phrase in self.found
-        ]
-        return [": ".join(filter(None, parts)) for parts in named]
+        flaws = {assignment.path: assignment.flaw for assignment in wanted if assignment.flaw}
+        lines = []
+        for path, phrase in self.found:
+            own = version and path == ("version",)
+            parts = ("--version" if own else "--set", "" if own else render(path), phrase)
+            lines.append(": ".join(filter(None, parts)) + flaws.get(path, ""))
+        return lines
 
 
 def overridden(config: ConfigT, assignments: Sequence[str], version: str | None = None) -> ConfigT:
@@ -70,7 +76,7 @@ def overridden(config: ConfigT, assignments: Sequence[str], version: str | None 
         return config
     plain = _plain(config)
     chosen = [0] * len(wanted)
-    outcome = first = _attempt(config, plain, wanted, chosen)
+    outcome = _attempt(config, plain, wanted, chosen)
     # What is wrong as the likeliest reading may be right as the other: first those that are blamed by name.
     for by_name in (True, False):
         for index, assignment in enumerate(wanted):
@@ -85,8 +91,7 @@ def overridden(config: ConfigT, assignments: Sequence[str], version: str | None 
             else:
                 chosen[index] = 0
     if isinstance(outcome, _Wrong):
-        wrong = first if isinstance(first, _Wrong) else outcome
-        raise UsageError("\n".join(wrong.lines(version=version is not None)))
+        raise UsageError("\n".join(outcome.lines(wanted, version=version is not None)))
     return outcome
 
 
@@ -124,6 +129,9 @@ def _read(text: str) -> _Assignment:
 def _meant(path: KeyPath, text: str) -> _Assignment:
     try:
         decoded = json.loads(text)
+    except json.JSONDecodeError as error:
+        flaw = f" (it is no JSON: {error.msg} at character {error.pos + 1})" if text[:1] in "{[" else ""
+        return _Assignment(path, text, flaw=flaw)
     except (ValueError, RecursionError):
         return _Assignment(path, text)
     if isinstance(decoded, (dict, list)):
