@@ -11,15 +11,18 @@ import typing
 import warnings
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import Annotated, Any, NoReturn, Self, TypeVar
 
 import typing_extensions
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -29,6 +32,8 @@ from aioproviders.redaction import MASK, Redactor, is_secret_key
 
 __all__ = [
     "CircuitBreakerConfig",
+    "LocalPath",
+    "LocalPathText",
     "Milliseconds",
     "OperationConfig",
     "ProviderConfig",
@@ -36,6 +41,7 @@ __all__ = [
     "Settings",
     "config_class_of",
     "fit",
+    "paths_start_at",
 ]
 
 
@@ -48,6 +54,28 @@ def _no_boolean(value: Any) -> Any:
 Whole = Annotated[int, BeforeValidator(_no_boolean)]
 Milliseconds = Annotated[Whole, Field(gt=0)]
 """A duration in whole milliseconds, above zero."""
+
+_FOLDER = "aioproviders.folder"
+
+
+def paths_start_at(folder: Path) -> dict[str, Any]:
+    """Return the context of a validation in which relative paths start at `folder`."""
+    return {_FOLDER: folder.absolute()}
+
+
+def _located(path: PathT, info: ValidationInfo) -> PathT:
+    folder: Path = (info.context or {}).get(_FOLDER, Path())
+    try:
+        return type(path)(folder / Path(path).expanduser())
+    except RuntimeError:
+        raise ValueError("begins with '~', and whose home that is can't be told") from None
+
+
+PathT = TypeVar("PathT", Path, str)
+LocalPath = Annotated[Path, AfterValidator(_located)]
+"""A path on this machine; a relative one in a providers file starts at the file's folder, ``~`` is home."""
+LocalPathText = Annotated[str, AfterValidator(_located)]
+"""The same as a text, for settings that may be something else."""
 
 _URL_REDACTOR = Redactor()
 

@@ -40,7 +40,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError, PydanticKnownError
 
-from aioproviders.config import ProviderConfig, Settings
+from aioproviders.config import LocalPath, LocalPathText, ProviderConfig, Settings
 from aioproviders.errors import ConfigurationError, ConfigurationWarning
 from aioproviders.factory import ProviderFactory
 from aioproviders.loading import LoadedProviders, ProviderSpec, load_providers, read_providers
@@ -550,6 +550,42 @@ def test_files_are_read(tmp_path, load):
     config = loaded.specs[0].config
     assert config.key.get_secret_value() == "s3cret\n"
     assert config.labels == ("xy",)
+
+
+def test_relative_paths_start_at_the_file(tmp_path, write, monkeypatch, factory):
+    """A path in a file starts at the file's folder, wherever the program runs; elsewhere, where that runs."""
+
+    class Places(ProviderConfig):
+        one: LocalPath
+        more: tuple[LocalPath, ...]
+        text: bool | LocalPathText = True
+
+    factory.register_provider("storage", provider_of(Places))
+    (tmp_path / "etc").mkdir()
+    monkeypatch.chdir(tmp_path / "etc")
+    monkeypatch.setenv("HOME", "/home/ada")
+    said = {"one": "state", "more": ["../shop", "/srv", "~/shop"], "text": "ca.pem"}
+    write({"providers": {"a": {"type": "storage", "version": "1", **said}}})
+
+    config = load_providers("../providers.json").specs[0].config
+    here = tmp_path / "etc" / ".."
+    assert (config.one, config.text) == (here / "state", str(here / "ca.pem"))
+    assert config.more == (here / "../shop", Path("/srv"), Path("/home/ada/shop"))
+    made = Places(name="a", version="1", **said)
+    assert (made.one, made.more[2], made.text) == (Path("state"), Path("/home/ada/shop"), "ca.pem")
+    assert Places(name="a", version="1", one="/x", more=()).text is True
+
+
+def test_a_home_that_is_nobodys(problems, factory):
+    """A path below the home of a user that there is not is refused in a line."""
+
+    class Place(ProviderConfig):
+        folder: LocalPath
+
+    factory.register_provider("storage", provider_of(Place))
+    assert problems(one(folder="~nobody-at-all/x")) == [
+        "providers.a.folder: begins with '~', and whose home that is can't be told"
+    ]
 
 
 def test_files_that_can_not_be_read_are_reported(problems, tmp_path):

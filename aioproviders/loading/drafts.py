@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 from pydantic import ValidationError
 
-from aioproviders.config import ProviderConfig
+from aioproviders.config import ProviderConfig, paths_start_at
 from aioproviders.errors import ConfigurationError, ConfigurationWarning, ProviderNotFoundError
 from aioproviders.factory import ProviderFactory, did_you_mean
 from aioproviders.loading.interpolation import Interpolator
@@ -107,7 +107,7 @@ class Draft:
         data = {**self._table, "name": self.name}
         explainer = Explainer(config_class, data, frozenset(self.references.inserted))
         try:
-            config = config_class.model_validate(data)
+            config = config_class.model_validate(data, context=paths_start_at(self.references.folder))
         except ValidationError as error:
             return None, [*explainer.explain(error), *_strange(provider_class, data.get("operations"))]
         except Exception as error:  # noqa: BLE001 - a stranger's validator may raise anything

@@ -47,6 +47,7 @@ class Interpolator:
         folder: Where relative paths start.
 
     Attributes:
+        folder: Likewise.
         unresolved: Variables that aren't set and files that can't be read, by where they are asked for.
         malformed: What looks like a reference and is none, likewise.
         inserted: The texts that were put in; for masking.
@@ -54,7 +55,7 @@ class Interpolator:
 
     def __init__(self, env: Mapping[str, str], folder: Path) -> None:
         self._env = env
-        self._folder = folder
+        self.folder = folder
         self.unresolved: list[tuple[KeyPath, str]] = []
         self.malformed: list[tuple[KeyPath, str]] = []
         self.inserted: set[str] = set()
@@ -107,7 +108,7 @@ class Interpolator:
 
     def _read(self, name: str) -> str:
         try:
-            text = (self._folder / name).read_text(encoding="utf-8")
+            text = (self.folder / name).read_text(encoding="utf-8")
         except OSError as error:
             raise _UnresolvedError(f"the file {name} can't be read: {error.strerror}") from None
         except ValueError:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, Any, Self
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from aioproviders.config import Settings, Whole
+from aioproviders.config import LocalPath, Settings, Whole
 from aioproviders.deployment.config import DeploymentConfig, PositiveCount, is_dns_label
 
 __all__ = ["Autoscaling", "DisruptionBudget", "KubernetesDeploymentConfig", "ServiceSettings"]
@@ -129,7 +128,7 @@ class KubernetesDeploymentConfig(DeploymentConfig):
 
     cluster_name: str = ""
     context: str | None = None
-    kubeconfig_path: Path | None = None
+    kubeconfig_path: LocalPath | None = None
     image_tag: str = "latest"
     image_pull_secrets: tuple[str, ...] = ()
     service_account: str | None = None
@@ -137,7 +136,7 @@ class KubernetesDeploymentConfig(DeploymentConfig):
     settings: Mapping[str, str] = {}
     autoscaling: Autoscaling | None = None
     disruption_budget: DisruptionBudget | None = None
-    manifests: tuple[Path, ...] = ()
+    manifests: tuple[LocalPath, ...] = ()
     create_namespace: bool = False
     force: bool = False
     prune: bool = True

@@ -78,11 +78,11 @@ def find_target(path: Path | None, context: str | None) -> Target:
         ConfigurationError: There is none, or it is broken; the context is unknown: says which there are.
     """
     if path is not None:
-        if path.expanduser().is_dir():
+        if path.is_dir():
             raise ConfigurationError(f"kubeconfig_path: {path} is a folder; name the file in it")
-        if not path.expanduser().is_file():
+        if not path.is_file():
             raise ConfigurationError(f"kubeconfig_path: there is no file {path}")
-        return _Kubeconfig([path.expanduser()]).target(context)
+        return _Kubeconfig([path]).target(context)
     named = os.environ.get("KUBECONFIG", "")
     home = Path(os.environ.get("HOME") or "~").expanduser() / ".kube" / "config"
     paths = [Path(part).expanduser() for part in named.split(os.pathsep) if part] or [home]

@@ -62,7 +62,7 @@ def read_manifests(paths: Iterable[Path]) -> list[tuple[str, Object]]:
     """
     found: list[tuple[str, Object]] = []
     for path in paths:
-        for file in _files(path.expanduser()):
+        for file in _files(path):
             for document in read_documents(read_text(file), str(file)):
                 found += _objects(document)
     if not found:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from aioproviders.config import Milliseconds, ProviderConfig, Settings, Whole
+from aioproviders.config import LocalPath, Milliseconds, ProviderConfig, Settings, Whole
 from aioproviders.deployment.config import DeploymentConfig, is_dns_label
 
 __all__ = ["ProcessDeploymentConfig", "ProcessLimits"]
@@ -64,8 +64,8 @@ class ProcessDeploymentConfig(DeploymentConfig):
     command: Annotated[tuple[str, ...], Field(min_length=1)]
     sockets: Literal["inherit", "reuse_port", "per_replica"] = "inherit"
     host: str = "127.0.0.1"
-    working_directory: Path | None = None
-    state_directory: Path = Field(default_factory=_state_home)
+    working_directory: LocalPath | None = None
+    state_directory: LocalPath = Field(default_factory=_state_home)
     inherit_environment: bool | tuple[str, ...] = False
     restart_backoff_initial_ms: Milliseconds = 500
     restart_backoff_max_ms: Milliseconds = 30_000

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 import httpx
 from pydantic import Field, SecretStr, field_validator, model_validator
 
-from aioproviders.config import Milliseconds, Settings
+from aioproviders.config import LocalPathText, Milliseconds, Settings
 from aioproviders.redaction import is_secret_key
 from aioproviders.sdk import SDKConfig
 
@@ -119,9 +119,9 @@ class HTTPSDKConfig(SDKConfig):
     max_keepalive_connections: Annotated[int, Field(ge=0)] | None = None
     keepalive_expiry_ms: Annotated[int, Field(ge=0)] = 15_000
     connect_timeout_ms: Milliseconds | None = None
-    verify: bool | str = True
-    client_certificate: str | None = None
-    client_key: str | None = None
+    verify: bool | LocalPathText = True
+    client_certificate: LocalPathText | None = None
+    client_key: LocalPathText | None = None
     client_key_password: SecretStr | None = None
     proxy: str | None = None
     max_response_bytes: Annotated[int, Field(ge=1)] = 10 * 1024 * 1024
