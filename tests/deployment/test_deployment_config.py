@@ -114,6 +114,11 @@ def test_images_and_tags(image, tag, full):
             for amount in ("lots", "-1", "1 Gi", "1GB", "", True, "\N{ARABIC-INDIC DIGIT ONE}")
         ),
         ({"manifests": ["shop.yaml"], "image": "shop"}, "'image' would do nothing"),
+        ({"manifests": ["shop.yaml"], "replicas": 1}, "'replicas' would do nothing"),
+        (
+            {"manifests": ["shop.yaml"], "strategy": {"kind": "recreate"}, "labels": {"team": "a"}},
+            "'strategy', 'labels' would do nothing",
+        ),
     ],
 )
 def test_bad_kubernetes_settings(fields, told):

@@ -16,6 +16,15 @@ __all__ = ["Autoscaling", "DisruptionBudget", "KubernetesDeploymentConfig", "Ser
 # k8s.io/apimachinery, pkg/api/resource/quantity.go; what a container may use is not less than nothing.
 _QUANTITY = re.compile(r"(\d+\.?\d*|\.\d+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?\d+)?", re.ASCII)
 
+_MADE = (
+    *("image", "image_tag", "command", "ports", "env", "settings", "image_pull_secrets", "service_account"),
+    *("readiness_probe", "liveness_probe", "startup_probe", "resources", "stop_timeout_ms"),
+    *("replicas", "strategy", "min_ready_seconds", "labels", "annotations"),
+    *("service", "autoscaling", "disruption_budget"),
+)
+"""What the objects are made of that a config makes."""
+_NOTHING: tuple[Any, ...] = (None, (), {})
+
 Percent = Annotated[Whole, Field(gt=0, le=100)]
 
 
@@ -119,7 +128,7 @@ class KubernetesDeploymentConfig(DeploymentConfig):
         disruption_budget: The PodDisruptionBudget to make, if any.
         manifests: Files or folders of YAML to apply instead of what the config would make; one of the
             workloads in them has `name`, and is what status, scale and rollback are about. ``{version}`` in
-            a container's image is the version.
+            a container's image is the version. What else says what to make is then refused, not ignored.
         create_namespace: Whether to make the namespace where it is missing.
         force: Whether to take over fields that belong to another manager.
         prune: Whether to delete what earlier releases of ours made and this one doesn't.
@@ -172,8 +181,8 @@ class KubernetesDeploymentConfig(DeploymentConfig):
             probe = getattr(self, field)
             if probe is not None and probe.kind == "notify":
                 raise ValueError(f"'{field}': 'notify' is for local processes; use 'http', 'tcp' or 'exec'")
-        made = ("image", "command", "ports", "env", "service", "settings", "autoscaling", "disruption_budget")
-        clash = [field for field in made if self.manifests and getattr(self, field)]
-        if clash:
+        given = [field for field in _MADE if field in self.model_fields_set]
+        clash = [field for field in given if getattr(self, field) not in _NOTHING]
+        if self.manifests and clash:
             raise ValueError(f"'manifests' say what to apply; {', '.join(map(repr, clash))} would do nothing")
         return self

@@ -11,17 +11,16 @@ from aioproviders.deployment.kubernetes import KubernetesDeploymentConfig, Kuber
 
 def shop(kubeconfig, namespace, version="1.0.0", **changes):
     """Return a config of two instances, one container each."""
+    made = {"replicas": 2, "image": "registry.example/shop:{version}", "stop_timeout_ms": 1000}
     return KubernetesDeploymentConfig(
         **{
             "name": "shop",
             "version": version,
             "namespace": namespace,
             "kubeconfig_path": kubeconfig,
-            "replicas": 2,
-            "image": None if "manifests" in changes else "registry.example/shop:{version}",
             "rollout_timeout_ms": 20_000,
             "rollback_timeout_ms": 20_000,
-            "stop_timeout_ms": 1000,
+            **({} if "manifests" in changes else made),
             **changes,
         }
     )
