@@ -330,11 +330,12 @@ def _tls_failure(tls: ssl.SSLError | ssl.CertificateError, what: str, server: st
 
 def _tls_error(exc: BaseException | None) -> ssl.SSLError | None:
     while exc is not None:
-        if isinstance(exc, ssl.SSLError):
-            return exc
+        # It is an SSLError itself, and one that says all twice.
         if isinstance(exc, aiohttp.ClientConnectorCertificateError):
             inner = exc.certificate_error
             return inner if isinstance(inner, ssl.SSLError) else None
+        if isinstance(exc, ssl.SSLError):
+            return exc
         if isinstance(exc, aiohttp.ClientConnectorError) and isinstance(exc.os_error, ssl.SSLError):
             return exc.os_error
         exc = exc.__cause__

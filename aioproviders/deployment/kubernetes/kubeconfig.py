@@ -155,7 +155,9 @@ class _Kubeconfig:
     def target(self, wanted: str | None) -> Target:
         name = wanted or self.current
         contexts = self.sections["contexts"]
-        known = ", ".join(sorted(contexts)) or "none"
+        known = ", ".join(sorted(contexts))
+        if not known:
+            raise ConfigurationError(f"{self.source}: is no kubeconfig: it has no contexts")
         if not name:
             raise ConfigurationError(f"{self.source}: no context is current; name one, there are: {known}")
         if name not in contexts:

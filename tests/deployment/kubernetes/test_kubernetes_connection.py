@@ -145,7 +145,12 @@ async def test_a_missing_kubeconfig_is_named():
             kubeconfig("https://x", user={"client-certificate-data": "eA==", "client-key-data": "eA=="}),
             "the client certificate and its key don't fit together",
         ),
-        ("clusters: []", "no context is current; name one, there are: none"),
+        ("clusters: []", "is no kubeconfig: it has no contexts"),
+        ("", "is no kubeconfig: it has no contexts"),
+        (
+            "contexts: [{name: a, context: {cluster: a}}, {name: b, context: {cluster: a}}]",
+            "no context is current; name one, there are: a, b",
+        ),
         ("a: 1\n---\nb: 2", "a kubeconfig is one document, this has 2"),
         (
             kubeconfig("http://x").replace('"name": "u"', '"name": "other"'),
@@ -519,7 +524,10 @@ async def test_a_certificate_of_a_stranger_is_refused(write, tmp_path):
         with pytest.raises(ProviderError) as caught:
             await ask(write("k", kubeconfig(server.url, cluster={"certificate-authority": "ca.crt"})))
         await ask(write("l", kubeconfig(server.url, cluster={"insecure-skip-tls-verify": True})))
-    assert "can't be trusted" in caught.value.message
+    assert caught.value.message.endswith(
+        f"the certificate of {server.url} can't be trusted: unable to get local issuer certificate; "
+        "the kubeconfig's certificate-authority should be the one that signed it"
+    )
     assert not caught.value.retryable
     assert len(server.seen) == 1
 
