@@ -75,6 +75,11 @@ class Past(BaseModel):
         """The number of the release that is made next."""
         return max(self.releases, default=0) + 1
 
+    def is_pending(self, revision: int) -> bool:
+        """Whether it is not known yet what becomes of a release."""
+        release = self.releases.get(revision)
+        return release is not None and release.status is DeploymentStatus.PENDING
+
     def history(self, limit: int) -> list[Release]:
         """Return the last `limit` releases, newest first; the current one is always among them."""
         revisions = sorted(self.releases, reverse=True)

@@ -64,8 +64,8 @@ class Replica:
         pid: Its process id, and its group's; None before the start.
         phase: Where it stands.
         reason: In a word why it is not ready or has ended: ``StartFailed``, ``ProbeFailed``,
-            ``LivenessFailed``, ``StopTimeout``, ``Exited``, ``Killed``, ``SupervisorFailed``; None where
-            nothing is wrong.
+            ``LivenessFailed``, ``StopTimeout``, ``Exited``, ``Signaled``, ``Killed``,
+            ``SupervisorFailed``; None where nothing is wrong.
         message: The same in one line.
         exit_code: Its exit code, negative for a signal; None before the end.
         started_at: When it was started.
@@ -234,8 +234,11 @@ class Replica:
         if code >= 0:
             return "Exited", f"exit code {code}"
         with suppress(ValueError):
-            return "Killed", f"killed by {signal.Signals(-code).name}"
-        return "Killed", f"killed by signal {-code}"
+            return (
+                "Killed" if -code == signal.SIGKILL else "Signaled",
+                f"ended by {signal.Signals(-code).name}",
+            )
+        return "Signaled", f"ended by signal {-code}"
 
     # What makes it ready, and what doesn't.
 

@@ -208,6 +208,8 @@ class Rollout:
 
     async def _follow_order(self) -> DeploymentResult:
         if self._order == "abandon":
+            if self._journal.past.is_pending(self.target.revision):
+                await self._journal.outcome(self.target.revision, DeploymentStatus.UNKNOWN)
             return self._make_result(False, f"the {self._what} was left to another")
         if self._order == "pause":
             self._status = DeploymentStatus.PAUSED

@@ -411,6 +411,8 @@ async def test_a_rollout_that_was_left_gives_way_to_the_next(provider, configure
     result = await provider.deploy(configure("3.0.0"))
     assert result.success, result
     assert {item.version for item in (await provider.get_status())["instances"]} == {"3.0.0"}
+    became = [release.status for release in await provider.history()]
+    assert became == [DeploymentStatus.HEALTHY, DeploymentStatus.UNKNOWN, DeploymentStatus.HEALTHY]
 
 
 async def test_a_rollout_that_was_left_still_fails_as_it_should(provider, configure):

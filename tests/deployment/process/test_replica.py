@@ -134,6 +134,15 @@ async def test_what_ignores_sigterm_is_killed(tmp_path, free_port):
     await until_gone(child)
 
 
+async def test_what_somebody_else_ends(tmp_path, free_port):
+    """It is told by which signal; only SIGKILL kills."""
+    async with workshop(tmp_path, free_port) as shop:
+        replica = shop.replica(("sh", "-c", "kill -TERM $$"))
+        await replica.run()
+        replica.output.close()
+    assert (replica.exit_code, replica.reason, replica.message) == (-15, "Signaled", "ended by SIGTERM")
+
+
 async def test_children_that_are_left_behind_are_killed(tmp_path, free_port):
     """When the process ends by itself nothing of its group goes on."""
     async with workshop(tmp_path, free_port) as shop:
@@ -165,7 +174,7 @@ async def test_kill_is_at_once(tmp_path, free_port):
         async with shop.running(replica):
             replica.kill()
             await shop.until(lambda: replica.phase == "ended")
-    assert (replica.exit_code, replica.reason, replica.message) == (-9, "Killed", "killed by SIGKILL")
+    assert (replica.exit_code, replica.reason, replica.message) == (-9, "Killed", "ended by SIGKILL")
 
 
 async def test_kill_while_it_is_started(tmp_path, free_port):
