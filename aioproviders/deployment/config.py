@@ -194,8 +194,8 @@ class DeploymentConfig(ProviderConfig):
         rollout_timeout_ms: Limit of one rollout, from the change to all instances available.
         rollback_on_failure: Whether a rollout that failed is undone.
         rollback_timeout_ms: Limit of undoing it.
-        on_cancel: What becomes of a rollout whose caller is cancelled: "rollback" undoes it, "leave" lets
-            it go on, "pause" stops it half-way, until the next `deploy`.
+        on_cancel: What becomes of a deploy, rollback or scaling whose caller is cancelled: "rollback" undoes
+            it, "leave" lets it go on, "pause" stops it half-way, until the next `deploy`.
         history_limit: Releases to keep, the current one included.
         change_cause: Why this release was made, for the history.
         timeout_ms: Limit of one attempt of a single request or check; a rollout has limits of its own.

@@ -364,6 +364,54 @@ class DeploymentBehaviours:
         assert result.success, result
         assert (await deployed.get_status())["status"] == DeploymentStatus.HEALTHY
 
+    async def test_a_cancelled_scale_is_undone(self, deployed, config):
+        """With on_cancel "rollback" there are as many instances as before."""
+        (await deployed.deploy(config("2.0.0-slow"))).raise_for_error()
+        async with changing(deployed, lambda: deployed.scale(4)) as scaling:
+            scaling.cancel()
+        assert (scaling.events[-1].kind, scaling.events[-1].status) == (
+            "finished",
+            DeploymentStatus.ROLLED_BACK,
+        )
+        state = await deployed.get_status()
+        assert (state["status"], state["replicas"].desired) == (DeploymentStatus.HEALTHY, 2)
+        assert (await deployed.scale(1)).success
+
+    async def test_a_cancelled_scale_can_go_on(self, config, make):
+        """With on_cancel "leave" there are in the end as many as were asked for."""
+        leaving = config("1.0.0-slow", on_cancel="leave")
+        async with make(leaving) as provider:
+            (await provider.deploy(leaving)).raise_for_error()
+            async with changing(provider, lambda: provider.scale(3)) as scaling:
+                scaling.cancel()
+            state = await until(provider, DeploymentStatus.HEALTHY)
+            assert state["replicas"].available == 3
+
+    async def test_a_cancelled_rollback_is_undone(self, deployed, config):
+        """With on_cancel "rollback" what ran before is back."""
+        (await deployed.deploy(config("2.0.0-slow"))).raise_for_error()
+        (await deployed.deploy(config("3.0.0"))).raise_for_error()
+        async with changing(deployed, lambda: deployed.rollback("2.0.0-slow")) as going_back:
+            going_back.cancel()
+        assert going_back.events[-1].status == DeploymentStatus.ROLLED_BACK
+        state = await deployed.get_status()
+        assert (state["status"], state["version"]) == (DeploymentStatus.HEALTHY, "3.0.0")
+        assert (await deployed.rollback("1.0.0")).success
+
+    @pytest.mark.parametrize(
+        ("on_cancel", "status"), [("leave", DeploymentStatus.HEALTHY), ("pause", DeploymentStatus.PAUSED)]
+    )
+    async def test_a_cancelled_rollback_can_go_on_or_pause(self, config, make, on_cancel, status):
+        """With on_cancel "leave" it ends by itself, with "pause" it stops half-way until the next deploy."""
+        latest = config("2.0.0", on_cancel=on_cancel)
+        async with make(latest) as provider:
+            (await provider.deploy(config("1.0.0-slow"))).raise_for_error()
+            (await provider.deploy(latest)).raise_for_error()
+            async with changing(provider, lambda: provider.rollback("1.0.0-slow")) as going_back:
+                going_back.cancel()
+            assert (await until(provider, status))["version"] == "1.0.0-slow"
+            assert (await provider.deploy(config("3.0.0"))).success
+
     # Afterwards.
 
     async def test_nothing_works_after_cleanup(self, config, make):
@@ -419,14 +467,14 @@ class DeploymentBehaviours:
 
 
 class Rollout:
-    """A deploy under way in a task of its own."""
+    """A change under way in a task of its own."""
 
-    def __init__(self, provider, config):
-        self.provider, self.config = provider, config
+    def __init__(self, provider, change):
+        self.provider, self.change = provider, change
         self.result = None
         self.events = []
         self._scope = anyio.CancelScope()
-        self._begun = anyio.Event()
+        self._begun, self.ended = anyio.Event(), anyio.Event()
 
     def cancel(self):
         self._scope.cancel()
@@ -439,19 +487,25 @@ class Rollout:
             if event.kind != "started":
                 self._begun.set()
 
-    async def deploy(self):
+    async def run(self):
         with self._scope:
-            self.result = await self.provider.deploy(self.config)
+            self.result = await self.change()
         self._begun.set()
+        self.ended.set()
+
+
+def rolling_out(provider, config):
+    """Begin a deploy, see `changing`."""
+    return changing(provider, lambda: provider.deploy(config))
 
 
 @asynccontextmanager
-async def rolling_out(provider, config):
-    """Begin a deploy, and yield when its first step is told; leaves when it has ended."""
-    rollout = Rollout(provider, config)
+async def changing(provider, change):
+    """Begin a change, and yield when its first step is told; leaves when it has ended."""
+    rollout = Rollout(provider, change)
     async with anyio.create_task_group() as task_group:
         await task_group.start(rollout.watch)
-        task_group.start_soon(rollout.deploy)
+        task_group.start_soon(rollout.run)
         await rollout._begun.wait()
         yield rollout
 

@@ -65,7 +65,8 @@ def scale(source: Source, name: str, replicas: int, *, json: bool) -> int:
     def change(provider: DeploymentProvider[Any]) -> Awaitable[DeploymentResult]:
         return provider.scale(replicas)
 
-    return anyio.run(run_with_signals, partial(_change, source, name, None, change, json))
+    make = partial(_change, source, name, None, change, json, pauses=False)
+    return anyio.run(run_with_signals, make)
 
 
 def rollback(source: Source, name: str, version: str, *, json: bool) -> int:
@@ -78,13 +79,21 @@ def rollback(source: Source, name: str, version: str, *, json: bool) -> int:
 
 
 async def _change(  # noqa: PLR0913, PLR0917 - likewise
-    source: Source, name: str, overrides: Overrides | None, change: Change, json: bool, signals: Signals
+    source: Source,
+    name: str,
+    overrides: Overrides | None,
+    change: Change,
+    json: bool,
+    signals: Signals,
+    *,
+    pauses: bool = True,
 ) -> int:
     async with opened(source, name, overrides) as target:
         await check_supervised(target)
-        # A cluster goes on with what it was told; only a deploy's provider undoes it there.
-        undoes = overrides is not None or is_supervisor(type(target.provider))
-        consequence = _CONSEQUENCES[target.config.on_cancel] if undoes else "it goes on by itself"
+        asked = target.config.on_cancel
+        if asked == "pause" and not pauses and not is_supervisor(type(target.provider)):
+            asked = "leave"  # a cluster scales what is paused, too
+        consequence = _CONSEQUENCES[asked]
         result, outcome = await shown_rollout(
             target.provider,
             partial(change, target.provider),

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from time import monotonic
 
 import anyio
 
-from aioproviders.calls import outside_calls
 from aioproviders.deployment.kubernetes.apply import Applied, apply_plan
 from aioproviders.deployment.kubernetes.intent import (
     StoredRelease,
@@ -21,7 +20,6 @@ from aioproviders.deployment.kubernetes.objects import RELEASE, Object, annotati
 from aioproviders.deployment.kubernetes.plan import Plan
 from aioproviders.deployment.kubernetes.preflight import Preflight
 from aioproviders.deployment.kubernetes.prune import find_leftovers, prune
-from aioproviders.deployment.kubernetes.rollback import go_back
 from aioproviders.deployment.kubernetes.rolling import (
     Hands,
     RolloutError,
@@ -30,40 +28,21 @@ from aioproviders.deployment.kubernetes.rolling import (
     roll_out,
 )
 from aioproviders.deployment.kubernetes.scene import Scene
+from aioproviders.deployment.kubernetes.undoing import (
+    UNCHANGED,
+    Undone,
+    check_pause,
+    pause,
+    shielded,
+    tell_cancelled,
+    undo,
+)
 from aioproviders.deployment.kubernetes.waiting import counts_of, rollout_verdict, updates_by_itself
 from aioproviders.deployment.kubernetes.workloads import paused_by
 from aioproviders.deployment.models import DeploymentResult, DeploymentStatus
-from aioproviders.errors import (
-    ConflictError,
-    ProviderError,
-    UnsupportedCapabilityError,
-)
+from aioproviders.errors import ConflictError, ProviderError
 
 __all__ = ["Deploying"]
-
-
-_STAYS = "there is no healthy release to go back to: it stays, and goes on by itself"
-_UNCHANGED = "nothing was changed"
-
-
-@dataclass(frozen=True)
-class _Undone:
-    """What undoing came to: what there is then and its version, or why it failed, or why there is none."""
-
-    scene: Scene | None = None
-    version: str = ""
-    error: str | None = None
-    told: str = _STAYS
-
-    @property
-    def done(self) -> bool:
-        """Whether all is as it was before."""
-        return self.error is None and (self.scene is not None or self.told != _STAYS)
-
-    def __str__(self) -> str:
-        if self.error is not None:
-            return f"and the rollback failed: {self.error}"
-        return f"{self.version} is back" if self.scene else self.told
 
 
 class Deploying:
@@ -92,10 +71,7 @@ class Deploying:
         """
         hands, plan = self._hands, self._plan
         updates_by_itself(plan.workload_object)
-        if hands.config.on_cancel == "pause" and plan.workload.kind != "Deployment":
-            raise UnsupportedCapabilityError(
-                f"{plan.workload}: only Deployments can pause; on_cancel should be 'rollback' or 'leave'"
-            )
+        check_pause(hands, plan.workload)
         hands.rollouts.tell("started", DeploymentStatus.PROGRESSING, f"rolling out {plan.version}")
         hands.logger.info("rollout.started", version=plan.version, release=plan.release)
         try:
@@ -104,14 +80,14 @@ class Deploying:
             return await self._failed(failure)
         except ProviderError as error:
             hands.logger.error("rollout.failed", version=plan.version, error=error.message)  # noqa: TRY400 - expected
-            undone = await self._shielded(self._undo_half)
+            undone = await shielded(self._undo_half)
             if undone.scene is not None:
                 return await self._half_undone(error, undone, undone.scene)
             hands.rollouts.tell("finished", DeploymentStatus.FAILED, error.message)
             raise
         except anyio.get_cancelled_exc_class():
             if self._begun:
-                await self._shielded(self._cancelled)
+                await shielded(self._cancelled)
             raise
 
     async def _run(self) -> DeploymentResult:
@@ -198,8 +174,9 @@ class Deploying:
                 f"{message}; rolling back" if self._before is not None else message,
                 replicas=counts_of(failure.workload),
             )
-            undone = await self._shielded(self._go_back)
+            undone = await shielded(self._go_back)
             message += f"; {undone}"
+            workload = undone.workload or workload
             if undone.scene is not None:
                 workload, scene, status = undone.scene.workload, undone.scene, DeploymentStatus.ROLLED_BACK
                 hands.logger.warning("rollout.rolled_back", version=undone.version, failed=plan.version)
@@ -208,40 +185,30 @@ class Deploying:
         hands.rollouts.tell("finished", status, message, replicas=counts_of(workload))
         return result_of(workload, status, message, metadata, _reworded(failure.error, message))
 
-    async def _go_back(self) -> _Undone:
+    async def _go_back(self) -> Undone:
         before = self._before
         if before is None or self._stored is None:
-            return _Undone()
+            return Undone()
         if self._applied is None and annotations_of(before).get(RELEASE) == self._plan.release:
-            return _Undone(told=_UNCHANGED)  # cut off while applying what was there already
-        hands, limit = self._hands, self._hands.config.rollback_timeout_ms / 1000
-        try:
-            back = await go_back(hands, self._plan.workload, self._plan.release, before)
-        except RolloutError as failure:
-            return _Undone(error=failure.error.message)
-        except ProviderError as error:
-            return _Undone(error=error.message)
-        except TimeoutError:
-            why = f": {hands.patience.error.message}" if hands.patience.error else ""
-            return _Undone(error=f"it was not done within {limit:g} s{why}")
-        return _Undone() if back is None else _Undone(*back)
+            return Undone(told=UNCHANGED)  # cut off while applying what was there already
+        return await undo(self._hands, self._plan.workload, self._plan.release, before)
 
-    async def _undo_half(self) -> _Undone:
+    async def _undo_half(self) -> Undone:
         """Undo an apply that failed behind the workload, as at an autoscaler that the server refuses."""
         hands, plan = self._hands, self._plan
         applying = self._stored is not None and self._applied is None
         if not applying or self._before is None or not hands.config.rollback_on_failure:
-            return _Undone()
+            return Undone()
         try:
             with anyio.fail_after(hands.config.rollback_timeout_ms / 1000):
                 now = await hands.patient.find(plan.workload)
         except (ProviderError, TimeoutError):
-            return _Undone()
+            return Undone()
         if now is None or annotations_of(now).get(RELEASE) != plan.release:
-            return _Undone()  # the workload is as it was
+            return Undone()  # the workload is as it was
         return await self._go_back()
 
-    async def _half_undone(self, error: ProviderError, undone: _Undone, scene: Scene) -> DeploymentResult:
+    async def _half_undone(self, error: ProviderError, undone: Undone, scene: Scene) -> DeploymentResult:
         hands, plan, workload = self._hands, self._plan, scene.workload
         message = f"{plan.version} failed: {error.message}; {undone}"
         hands.logger.warning("rollout.rolled_back", version=undone.version, failed=plan.version)
@@ -250,28 +217,27 @@ class Deploying:
         hands.rollouts.tell("finished", status, message, replicas=counts_of(workload))
         return result_of(workload, status, message, metadata, _reworded(error, message))
 
-    async def _cancelled(self) -> _Undone:
+    async def _cancelled(self) -> Undone:
         hands, plan = self._hands, self._plan
         outcome, undone, status = (
             f"{plan.version} rolls out by itself",
-            _Undone(),
+            Undone(),
             DeploymentStatus.PROGRESSING,
         )
         if hands.config.on_cancel == "pause":
-            outcome, status = await self._pause()
+            autoscaled = self._applied is not None and self._applied.autoscaler is not None
+            outcome, status = await pause(hands, plan.workload_object, autoscaled=autoscaled)
         elif hands.config.on_cancel == "rollback":
             undone = await self._take_back()
-            status = DeploymentStatus.ROLLED_BACK if undone.done else DeploymentStatus.FAILED
-            outcome = str(undone)
-        hands.logger.warning("rollout.cancelled", version=plan.version, outcome=outcome)
-        hands.rollouts.tell("finished", status, f"the rollout of {plan.version} was cancelled: {outcome}")
+            outcome, status = undone.outcome
+        tell_cancelled(hands, f"rollout of {plan.version}", outcome, status)
         return undone
 
-    async def _take_back(self) -> _Undone:
+    async def _take_back(self) -> Undone:
         """Undo what was cancelled: of a first deploy, delete the workload, which then is nobody's yet."""
         hands, plan = self._hands, self._plan
         if self._stored is None:
-            return _Undone(told=_UNCHANGED)
+            return Undone(told=UNCHANGED)
         if self._before is not None:
             return await self._go_back()
         limit = hands.config.rollback_timeout_ms / 1000
@@ -279,41 +245,14 @@ class Deploying:
             with anyio.fail_after(limit):
                 made = await hands.patient.find(plan.workload)
                 if made is None or annotations_of(made).get(RELEASE) != plan.release:
-                    return _Undone(told=_UNCHANGED)
+                    return Undone(told=UNCHANGED)
                 await hands.patient.delete(plan.workload, uid=made["metadata"]["uid"])
         except (ProviderError, TimeoutError) as error:
             why = str(error) or f"not within {limit:g} s"
-            return _Undone(error=f"{plan.workload} could not be deleted: {why}")
+            return Undone(error=f"{plan.workload} could not be deleted: {why}")
         others = len(plan.objects) > 1
         stays = "; what else was applied stays" if others else ""
-        return _Undone(told=f"{plan.workload} is deleted, as there was none before{stays}")
-
-    async def _pause(self) -> tuple[str, DeploymentStatus]:
-        """Pause by an apply: the next one, which does not name the field, takes it away."""
-        hands, plan = self._hands, self._plan
-        spec = {**plan.workload_object["spec"], "paused": True}
-        if self._applied is not None and self._applied.autoscaler:
-            spec.pop("replicas", None)
-        try:
-            with anyio.fail_after(hands.config.rollback_timeout_ms / 1000):
-                await hands.patient.apply({**plan.workload_object, "spec": spec}, force=hands.config.force)
-        except (ProviderError, TimeoutError) as error:
-            return f"it could not be paused: {error}", DeploymentStatus.PROGRESSING
-        return "it is paused", DeploymentStatus.PAUSED
-
-    async def _shielded(self, undo: Callable[[], Awaitable[_Undone]]) -> _Undone:
-        undone = _Undone(error="it was not begun")
-
-        async def work() -> None:
-            nonlocal undone
-            # Outside the call: its deadline may be what has cancelled it.
-            with anyio.CancelScope(shield=True), outside_calls():
-                undone = await undo()
-
-        # In a task of its own: a shield keeps anyio's cancellation off, not `asyncio.Task.cancel()`.
-        async with anyio.create_task_group() as task_group:
-            task_group.start_soon(work)
-        return undone
+        return Undone(told=f"{plan.workload} is deleted, as there was none before{stays}")
 
 
 def _reworded(error: ProviderError, message: str) -> ProviderError:

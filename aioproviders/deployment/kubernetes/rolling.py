@@ -190,7 +190,8 @@ async def describe_workload(
     """Return what a result says of a workload; `started` by the monotonic clock, in seconds."""
     kept: list[Object] = scene.replica_sets if scene else []
     if workload["kind"] != "Deployment":
-        kept = await revision_objects(hands.api, workload)
+        with suppress(ProviderError):  # what has come of it is known without its number
+            kept = await revision_objects(hands.api, workload)
     return DeploymentMetadata(
         revision=revision_number(workload, revisions_of(workload, kept)),
         version=version_of(workload),

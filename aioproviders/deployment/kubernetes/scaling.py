@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from time import monotonic
 
+import anyio
+
 from aioproviders.deployment.config import check_replicas
+from aioproviders.deployment.kubernetes.api import Api
 from aioproviders.deployment.kubernetes.apply import find_autoscaler
 from aioproviders.deployment.kubernetes.objects import Object, Ref
 from aioproviders.deployment.kubernetes.rolling import (
@@ -14,7 +18,9 @@ from aioproviders.deployment.kubernetes.rolling import (
     result_of,
     roll_out,
 )
+from aioproviders.deployment.kubernetes.scene import Scene
 from aioproviders.deployment.kubernetes.status import version_of
+from aioproviders.deployment.kubernetes.undoing import GOES_ON, Undone, shielded, tell_cancelled
 from aioproviders.deployment.kubernetes.waiting import Verdict, counts_of, scale_verdict
 from aioproviders.deployment.kubernetes.workloads import paused_by
 from aioproviders.deployment.models import DeploymentResult, DeploymentStatus
@@ -53,12 +59,11 @@ async def scale_to(hands: Hands, ref: Ref, replicas: int) -> DeploymentResult:
     version = version_of(workload)
     hands.rollouts.tell("started", DeploymentStatus.PROGRESSING, f"scaling to {replicas}", version=version)
     try:
-        await hands.api.patch(ref, {"spec": {"replicas": replicas}}, subresource="scale")
-        # The scale does not tell the generation that it has made.
-        workload = await hands.api.get(ref)
-        # What is paused half-way keeps the pods that its strategy lets there be beyond the number.
-        decide = scale_verdict if paused_by(workload) is None else _while_paused
-        scene = await roll_out(hands, workload, hands.config.rollout_timeout_ms, decide=decide)
+        scene = await _set(hands, hands.api, ref, replicas, hands.config.rollout_timeout_ms)
+    except anyio.get_cancelled_exc_class():
+        before = workload["spec"].get("replicas", 1)
+        await shielded(partial(_cancelled, hands, ref, replicas, before))
+        raise
     except RolloutError as failure:
         return await _failed(hands, ref, replicas, failure, started)
     except ProviderError as error:
@@ -74,6 +79,34 @@ async def scale_to(hands: Hands, ref: Ref, replicas: int) -> DeploymentResult:
     hands.logger.info("rollout.completed", version=version, **counts.model_dump())
     hands.rollouts.tell("finished", status, message, version=version, replicas=counts)
     return result_of(ref, status, message, metadata)
+
+
+async def _set(hands: Hands, api: Api, ref: Ref, replicas: int, limit_ms: int) -> Scene:
+    await api.patch(ref, {"spec": {"replicas": replicas}}, subresource="scale")
+    # The scale does not tell the generation that it has made.
+    workload = await api.get(ref)
+    # What is paused half-way keeps the pods that its strategy lets there be beyond the number.
+    decide = scale_verdict if paused_by(workload) is None else _while_paused
+    return await roll_out(hands, workload, limit_ms, decide=decide, api=api)
+
+
+async def _cancelled(hands: Hands, ref: Ref, replicas: int, before: int) -> Undone:
+    what, config, undone = f"scaling to {replicas}", hands.config, Undone(told=GOES_ON)
+    if config.on_cancel != "rollback":  # scaling does not wait for whoever pauses a rollout
+        tell_cancelled(hands, what, GOES_ON, DeploymentStatus.PROGRESSING)
+        return undone
+    try:
+        with anyio.fail_after(config.rollback_timeout_ms / 1000):
+            now = (await hands.patient.get(ref))["spec"].get("replicas", 1)
+            if now in {before, replicas}:
+                await _set(hands, hands.patient, ref, before, config.rollback_timeout_ms)
+                undone = Undone(told=f"there are {before} replicas again")
+            else:
+                undone = Undone(error=f"somebody else has scaled it to {now} meanwhile")
+    except (RolloutError, ProviderError, TimeoutError) as error:
+        undone = Undone(error=str(error) or f"it was not done within {config.rollback_timeout_ms / 1000:g} s")
+    tell_cancelled(hands, what, *undone.outcome)
+    return undone
 
 
 def _while_paused(workload: Object, generation: int) -> Verdict:

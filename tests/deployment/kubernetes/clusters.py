@@ -90,53 +90,6 @@ class Deployment:
         )
 
 
-async def until(provider, status):
-    """Wait until the deployment has that status, and return its state."""
-    with anyio.fail_after(20):
-        while (state := await provider.get_status())["status"] != status:  # noqa: ASYNC110 - what is under test here is asked, not told
-            await anyio.sleep(0.02)
-    return state
-
-
-class Rolling:
-    """A deploy in a task of its own."""
-
-    def __init__(self, provider, config):
-        self.provider, self.config = provider, config
-        self.result = None
-        self.events = []
-        self._scope = anyio.CancelScope()
-        self.begun, self.ended = anyio.Event(), anyio.Event()
-
-    def cancel(self):
-        self._scope.cancel()
-
-    async def _deploy(self):
-        with self._scope:
-            self.result = await self.provider.deploy(self.config)
-        self.begun.set()
-        self.ended.set()
-
-    async def _watch(self, *, task_status):
-        watching = self.provider.watch_rollout(wait=True)
-        task_status.started()
-        async for event in watching:
-            self.events.append(event)
-            if event.kind != "started":
-                self.begun.set()
-
-
-@asynccontextmanager
-async def rolling_out(provider, config):
-    """Begin a deploy, and yield when its first step is told; leaves when it has ended."""
-    rolling = Rolling(provider, config)
-    async with anyio.create_task_group() as task_group:
-        await task_group.start(rolling._watch)
-        task_group.start_soon(rolling._deploy)
-        await rolling.begun.wait()
-        yield rolling
-
-
 @asynccontextmanager
 async def told_by(provider):
     """Yield a list that gets the steps of what the provider does next."""

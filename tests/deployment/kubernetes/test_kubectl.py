@@ -7,7 +7,7 @@ from pathlib import Path
 
 import anyio
 import pytest
-from clusters import rolling_out
+from behaviours import rolling_out
 from owning import owned
 
 from aioproviders.deployment.kubernetes import KubernetesDeploymentConfig, KubernetesDeploymentProvider

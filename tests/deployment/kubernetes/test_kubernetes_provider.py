@@ -6,16 +6,8 @@ from urllib.parse import urlsplit
 
 import anyio
 import pytest
-from clusters import (
-    CuttingProxy,
-    Deployment,
-    manifest,
-    provider_of,
-    rolling_out,
-    shop,
-    through,
-    workload,
-)
+from behaviours import rolling_out
+from clusters import CuttingProxy, Deployment, manifest, provider_of, shop, through, workload
 from kubernetes_asyncio import client
 from pydantic import SecretStr
 

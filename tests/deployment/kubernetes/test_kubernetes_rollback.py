@@ -2,11 +2,14 @@
 
 import anyio
 import pytest
-from clusters import Deployment, manifest, provider_of, rolling_out, shop, told_by, until, workload
+from behaviours import changing, rolling_out, until
+from clusters import Deployment, manifest, provider_of, shop, told_by, workload
 from kubernetes_asyncio import client
 
 from aioproviders.deployment import DeploymentStatus
 from aioproviders.deployment.kubernetes import deploying
+from aioproviders.deployment.kubernetes.restoring import go_back
+from aioproviders.deployment.kubernetes.scene import TakenOverError
 
 
 @pytest.fixture
@@ -236,7 +239,7 @@ async def test_a_first_deploy_that_may_not_be_deleted(limited_kubeconfig, namesp
             rolling.cancel()
         told = rolling.events[-1]
         assert told.status == DeploymentStatus.FAILED
-        assert "rollback failed: Deployment/shop could not be deleted" in told.message
+        assert "undoing it failed: Deployment/shop could not be deleted" in told.message
         assert "cannot delete resource" in told.message
         assert (await provider.get_status())["version"] == "1.0.0-never-ready"
 
@@ -320,3 +323,59 @@ async def test_a_deadline_missed_before_going_back(provider, config, tmp_path):
     assert result.status == DeploymentStatus.HEALTHY, result
     again = await provider.deploy(release("3.0.0-never-ready", rollback_on_failure=False))
     assert again.status == DeploymentStatus.FAILED
+
+
+# What is undone of a rollback or a scaling, and what isn't.
+
+
+async def test_a_cancelled_rollback_from_what_was_not_well(provider, config):
+    """What did not work is not brought back: the rollback goes on by itself, and the last step says so."""
+    (await provider.deploy(config("1.0.0-slow"))).raise_for_error()
+    # Its only pod goes first, so that going back takes a while.
+    replaced = {"strategy": {"kind": "recreate"}, "rollback_on_failure": False}
+    failed = await provider.deploy(config("2.0.0-crash-loop", **replaced))
+    assert failed.status == DeploymentStatus.FAILED
+    async with changing(provider, lambda: provider.rollback("1.0.0-slow")) as going_back:
+        going_back.cancel()
+    told = going_back.events[-1]
+    assert (told.kind, told.status) == ("finished", DeploymentStatus.PROGRESSING)
+    assert told.message == (
+        "the rollback to 1.0.0-slow was cancelled: what ran before was not healthy: it goes on by itself"
+    )
+    assert (await until(provider, DeploymentStatus.HEALTHY))["version"] == "1.0.0-slow"
+
+
+async def test_a_cancelled_scaling_that_somebody_else_has_changed(provider, config, deployment):
+    """Then the number is theirs, and is not undone."""
+    (await provider.deploy(config("1.0.0-slow"))).raise_for_error()
+    async with changing(provider, lambda: provider.scale(4)) as scaling:
+        await deployment.patch({"spec": {"replicas": 3}}, manager="kubectl-scale")
+        scaling.cancel()
+    told = scaling.events[-1]
+    assert told.status == DeploymentStatus.FAILED
+    assert told.message.endswith("undoing it failed: somebody else has scaled it to 3 meanwhile")
+    assert (await deployment.read())["spec"]["replicas"] == 3
+
+
+async def test_nothing_is_undone_of_what_others_have_deployed(provider, config):
+    """A release that is neither the one to undo nor the one before belongs to somebody else."""
+    first, second = config("1.0.0"), config("2.0.0")
+    (await provider.deploy(first)).raise_for_error()
+    ref = await provider._workload()
+    before = await provider._api.get(ref)
+    (await provider.deploy(second)).raise_for_error()
+    with pytest.raises(TakenOverError, match="somebody else deployed another release"):
+        await go_back(provider._hands(first), ref, "0123456789", before)
+    assert (await provider.get_status())["version"] == "2.0.0"
+
+
+async def test_a_rollback_that_fails_as_well(provider, config):
+    """The result is about what is there in the end, and not about what has failed."""
+    (await provider.deploy(config("1.0.0-slow"))).raise_for_error()
+    worse = config("2.0.0-crash-loop", strategy={"kind": "recreate"}, replicas=1, rollback_timeout_ms=700)
+    result = await provider.deploy(worse)
+    assert result.status == DeploymentStatus.FAILED
+    assert "and the rollback failed: " in result.message
+    assert result.metadata["version"] == "1.0.0-slow"
+    assert result.metadata["revision"] == 3
+    assert result.metadata["replicas"].desired == 2

@@ -1,7 +1,8 @@
 """Status, progress of others' rollouts, and output, on a real control plane."""
 
 import pytest
-from clusters import Deployment, provider_of, shop, until
+from behaviours import until
+from clusters import Deployment, provider_of, shop
 
 from aioproviders.deployment import DeploymentStatus
 from aioproviders.errors import NotFoundError, ProviderUnavailableError
