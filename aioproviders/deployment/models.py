@@ -138,14 +138,15 @@ class Change(_Record):
     """One difference that a deploy would make.
 
     Attributes:
-        action: Whether the value, or the whole object where `path` is empty, is added, changed or removed.
+        action: Whether the value, or the whole object where `path` is empty, is added, changed or removed; or
+            stays as somebody else has set it, though the config does not say so.
         object: What it is in: ``Deployment/web``, ``process``.
         path: Where in it: ``spec.replicas``.
         before: The value now; secrets are masked.
-        after: The value then; likewise.
+        after: The value then; likewise. Of what is kept, who has set it.
     """
 
-    action: Literal["added", "changed", "removed"]
+    action: Literal["added", "changed", "removed", "kept"]
     object: str
     path: str = ""
     before: Any = None
@@ -153,6 +154,8 @@ class Change(_Record):
 
     def __str__(self) -> str:
         where = f"{self.object} {self.path}".rstrip()
+        if self.action == "kept":
+            return f"= {where}: {self.after}, stays"
         if self.action == "changed":
             return f"~ {where}: {self.before!r} -> {self.after!r}"
         sign, value = ("+", self.after) if self.action == "added" else ("-", self.before)

@@ -56,8 +56,10 @@ def find_release(history: Sequence[Release], wanted: str) -> Release:
 
 def _previous(newest_first: Sequence[Release]) -> Release:
     current = next((release for release in newest_first if release.current), None)
-    for release in newest_first:
-        older = current is None or release.revision < current.revision
-        if older and release.healthy:
+    older = [release for release in newest_first if current is None or release.revision < current.revision]
+    for release in older:
+        if release.healthy:
             return release
-    raise NotFoundError("there is no earlier release that was healthy")
+    known = ", ".join(f"{release.version} (revision:{release.revision})" for release in older)
+    hint = f"; there are: {known}" if known else ""
+    raise NotFoundError(f"there is no earlier release that was healthy{hint}")

@@ -44,6 +44,9 @@ def test_nothing_healthy_before():
     """A first release has no previous one."""
     with pytest.raises(NotFoundError, match="no earlier release that was healthy"):
         find_release([Release(revision=1, version="1", current=True, healthy=True)], "previous")
+    unknown = [Release(revision=2, version="2", current=True, healthy=True), Release(revision=1, version="1")]
+    with pytest.raises(NotFoundError, match=r"healthy; there are: 1 \(revision:1\)$"):
+        find_release(unknown, "previous")
 
 
 @pytest.mark.parametrize("wanted", ["", " ", "revision:", "revision:x"])

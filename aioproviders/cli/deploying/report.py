@@ -38,7 +38,7 @@ __all__ = [
 NOT_WELL = {DeploymentStatus.FAILED, DeploymentStatus.NOT_FOUND, DeploymentStatus.UNKNOWN}
 """Statuses that a caller should know by the exit code."""
 
-_CHANGE_STYLES = {"added": "green", "removed": "red", "changed": "yellow"}
+_CHANGE_STYLES = {"added": "green", "removed": "red", "changed": "yellow", "kept": "dim"}
 _LABEL_WIDTH = 12
 _ESCAPES = re.compile(r"\x1b\[[0-9;:?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)")
 
@@ -122,9 +122,8 @@ def show_changes(name: str, changes: Sequence[Change], redactor: Redactor) -> No
     """Show what a deploy would change, a line each."""
     from rich.text import Text  # noqa: PLC0415 - loaded only where something is drawn
 
-    if not changes:
+    if all(change.action == "kept" for change in changes):
         write(f"{name}: no changes\n")
-        return
     for change in changes:
         show_line(Text(one_line(redactor.text(str(change))), style=_CHANGE_STYLES[change.action]))
 

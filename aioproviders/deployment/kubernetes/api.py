@@ -153,12 +153,13 @@ class Api:
             "PATCH", path, _what("patch", ref, subresource), query=query, body=changes, headers=_MERGE
         )
 
-    async def create(self, obj: Object, *, idempotent: bool = False) -> Object:
+    async def create(self, obj: Object, *, idempotent: bool = False, dry_run: bool = False) -> Object:
         """Create an object.
 
         Args:
             obj: The object; its metadata may be missing, as reviews have none.
             idempotent: Whether doing it twice does no harm, as of a review.
+            dry_run: Whether to tell only what would be.
 
         Raises:
             ConflictError: It is there already.
@@ -167,7 +168,7 @@ class Api:
         resource = await self.resource(obj["apiVersion"], kind)
         path = collection_path(obj["apiVersion"], resource, metadata.get("namespace"))
         what = f"create {kind}/{metadata['name']}" if "name" in metadata else f"create a {kind}"
-        query = {"fieldManager": MANAGER, "fieldValidation": "Strict"}
+        query = {"fieldManager": MANAGER, "fieldValidation": "Strict", **_dry(dry_run)}
         return await self._ask("POST", path, what, query=query, body=obj, idempotent=idempotent)
 
     async def delete(self, ref: Ref, *, uid: str | None = None, propagation: str = "Background") -> bool:

@@ -14,13 +14,24 @@ from typing import Any
 import anyio
 
 from aioproviders.deployment.kubernetes.api import Api
+from aioproviders.deployment.kubernetes.autoscaling import (
+    AUTOSCALER,
+    autoscaler_of,
+    left_to_autoscaler,
+    only_replicas,
+    owns_replicas,
+    planned_autoscaler,
+    without_replicas,
+)
 from aioproviders.deployment.kubernetes.errors import FieldConflictError
 from aioproviders.deployment.kubernetes.intent import read_release
+from aioproviders.deployment.kubernetes.kept import Kept, kept_of_others
 from aioproviders.deployment.kubernetes.objects import (
     CHANGE_CAUSE,
     HANDOVER,
     MANAGER,
     RELEASE,
+    TEMPLATE,
     VERSION,
     Object,
     Ref,
@@ -28,7 +39,7 @@ from aioproviders.deployment.kubernetes.objects import (
     is_applied_by_us,
 )
 from aioproviders.deployment.kubernetes.plan import Plan
-from aioproviders.deployment.kubernetes.provenance import origins_of
+from aioproviders.deployment.kubernetes.provenance import origins_of, template_hash
 from aioproviders.deployment.kubernetes.side_by_side import side_by_side
 from aioproviders.deployment.kubernetes.workloads import is_of, revision_objects, revisions_of
 from aioproviders.errors import (
@@ -44,18 +55,17 @@ __all__ = [
     "Applied",
     "Seen",
     "apply_plan",
-    "find_autoscaler",
     "look",
-    "owns_replicas",
     "try_object",
 ]
 
 _OURS = {MANAGER, HANDOVER}
-_SCALED = ("Deployment", "StatefulSet")
-_AUTOSCALER = "HorizontalPodAutoscaler"
 _TAKEN_BACK = ("spec.replicas",)
 """What an autoscaler that is left over has held."""
-_UNDONE = ("spec.template", *(f"metadata.annotations.{note}" for note in (RELEASE, VERSION, CHANGE_CAUSE)))
+_UNDONE = (
+    "spec.template",
+    *(f"metadata.annotations.{note}" for note in (RELEASE, TEMPLATE, VERSION, CHANGE_CAUSE)),
+)
 """What ``kubectl rollout undo`` makes its own."""
 _ESTABLISHED_WITHIN = 30.0
 _NO_DRY_RUN = "does not support dry run"
@@ -71,12 +81,14 @@ class Applied:
         workload: The workload as its PATCH returned it; its ``metadata.generation`` is what to wait for.
         autoscaler: Name of the HorizontalPodAutoscaler that owns the replicas, if one does.
         changed: Whether it is another release than before, or anything was not as it should be.
+        kept: What others have set of its pods, and stays.
     """
 
     before: Object | None
     workload: Object
     autoscaler: str | None
     changed: bool
+    kept: tuple[Kept, ...] = ()
 
 
 async def apply_plan(
@@ -107,22 +119,33 @@ async def apply_plan(
     """
     seen = await look(api, plan, leftovers)
     tried = await _try_plan(api, plan, seen, force=force)
+    kept = await kept_of_others(api, plan.workload_object, tried.get(plan.workload))
     before, workload, changed = seen.before, Object(), False
     for obj in plan.objects:
         if first is not None and obj["kind"] != "Namespace":
             await first(before)
             first = None
         if Ref.of(obj) == plan.workload:
-            workload = await _apply_workload(api, plan, obj, seen, force=force)
+            noted = _with_template_noted(obj, tried.get(plan.workload))
+            workload = await _apply_workload(api, plan, noted, seen, force=force)
             continue
         made = await apply_object(api, obj, force=force)
-        if obj["kind"] != _AUTOSCALER:  # whose status counts as a change, and may change at any time
+        if obj["kind"] != AUTOSCALER:  # whose status counts as a change, and may change at any time
             changed |= _state(made) != _state(tried.get(Ref.of(obj)))
         if obj["kind"] == "CustomResourceDefinition":
             await _established(api, made)
     changed |= before is None or _state(before) != _state(workload)
     changed |= before is None or annotations_of(before).get(RELEASE) != plan.release
-    return Applied(before, workload, seen.autoscaler, changed)
+    return Applied(before, workload, seen.autoscaler, changed, kept)
+
+
+def _with_template_noted(workload: Object, tried: Object | None) -> Object:
+    """Return a Deployment that says what its template is now, so that what others make of it can be told."""
+    if tried is None or workload["kind"] != "Deployment":
+        return workload  # a ControllerRevision writes its template in another way
+    metadata = workload["metadata"]
+    notes = {**metadata["annotations"], TEMPLATE: template_hash(tried["spec"]["template"])}
+    return {**workload, "metadata": {**metadata, "annotations": notes}}
 
 
 def _state(obj: Object | None) -> Any:
@@ -154,7 +177,7 @@ class Seen:
 async def look(api: Api, plan: Plan, leftovers: Collection[Ref] = ()) -> Seen:
     """Look at the workload and its autoscaler, side by side."""
     before: Object | None = None
-    planned = _planned_autoscaler(plan)
+    planned = planned_autoscaler(plan)
     autoscaler, ending = planned, None
 
     async def read() -> None:
@@ -163,11 +186,11 @@ async def look(api: Api, plan: Plan, leftovers: Collection[Ref] = ()) -> Seen:
 
     async def ask() -> None:
         nonlocal autoscaler, ending
-        found = await _find_autoscaler(api, plan.workload)
+        found = await autoscaler_of(api, plan.workload)
         if found is None:
             return
         name = found["metadata"]["name"]
-        if is_applied_by_us(found) and any((ref.kind, ref.name) == (_AUTOSCALER, name) for ref in leftovers):
+        if is_applied_by_us(found) and any((ref.kind, ref.name) == (AUTOSCALER, name) for ref in leftovers):
             ending = found
         else:
             autoscaler = found
@@ -229,7 +252,7 @@ async def try_object(api: Api, plan: Plan, obj: Object, seen: Seen, *, force: bo
     kinds = {item["kind"] for item in plan.objects}
     is_workload = Ref.of(obj) == plan.workload
     if is_workload and seen.autoscaler is not None:
-        obj = _left_to_autoscaler(obj, seen.before)
+        obj = left_to_autoscaler(obj, seen.before)
     try:
         try:
             return await apply_object(
@@ -268,39 +291,6 @@ async def _is_as_released(api: Api, workload: Object) -> bool:
     return True
 
 
-def _left_to_autoscaler(obj: Object, before: Object | None) -> Object:
-    bare = without_replicas(obj)
-    if before is None or not owns_replicas(before):
-        return bare
-    return {**bare, "spec": {**bare["spec"], "replicas": before["spec"]["replicas"]}}
-
-
-async def find_autoscaler(api: Api, workload: Ref) -> str | None:
-    """Return the name of the HorizontalPodAutoscaler of a workload; None where it has none."""
-    found = await _find_autoscaler(api, workload)
-    return None if found is None else str(found["metadata"]["name"])
-
-
-async def _find_autoscaler(api: Api, workload: Ref) -> Object | None:
-    if workload.kind not in _SCALED:
-        return None
-    version = "autoscaling/v2"
-    listed = await api.list(version, _AUTOSCALER, workload.namespace)
-    # Items of a list don't say what they are.
-    found = ({"apiVersion": version, "kind": _AUTOSCALER, **item} for item in listed["items"])
-    return next((item for item in found if _scales(item, workload)), None)
-
-
-def _planned_autoscaler(plan: Plan) -> Object | None:
-    found = (obj for obj in plan.objects if obj["kind"] == _AUTOSCALER and _scales(obj, plan.workload))
-    return next(found, None)
-
-
-def _scales(autoscaler: Mapping[str, Any], workload: Ref) -> bool:
-    target = (autoscaler.get("spec") or {}).get("scaleTargetRef") or {}
-    return (target.get("kind"), target.get("name")) == (workload.kind, workload.name)
-
-
 async def _apply_workload(api: Api, plan: Plan, obj: Object, seen: Seen, *, force: bool) -> Object:
     before, ending = seen.before, seen.ending
     if seen.autoscaler is None:
@@ -311,36 +301,12 @@ async def _apply_workload(api: Api, plan: Plan, obj: Object, seen: Seen, *, forc
         return workload
     if before is not None and owns_replicas(before):
         # Were we just to leave the field out, it would be nobody's, and fall to its default of 1.
-        await api.apply(_bare(plan.workload, before["spec"]["replicas"]), manager=HANDOVER)
+        await api.apply(only_replicas(plan.workload, before["spec"]["replicas"]), manager=HANDOVER)
     workload = await apply_object(api, without_replicas(obj), force=force, taking=seen.taking)
     if before is None and seen.least > 1:
         # It would begin with one, which is well long before the autoscaler looks.
-        return await api.apply(_bare(plan.workload, seen.least), manager=HANDOVER)
+        return await api.apply(only_replicas(plan.workload, seen.least), manager=HANDOVER)
     return workload
-
-
-def _bare(workload: Ref, replicas: int) -> Object:
-    return {
-        "apiVersion": workload.api_version,
-        "kind": workload.kind,
-        "metadata": {"name": workload.name, "namespace": workload.namespace},
-        "spec": {"replicas": replicas},
-    }
-
-
-def owns_replicas(obj: Mapping[str, Any]) -> bool:
-    """Whether ``spec.replicas`` belongs to what we have applied."""
-    return any(
-        entry.get("manager") == MANAGER
-        and entry.get("operation") == "Apply"
-        and "f:replicas" in (entry.get("fieldsV1") or {}).get("f:spec", {})
-        for entry in obj["metadata"].get("managedFields") or ()
-    )
-
-
-def without_replicas(obj: Object) -> Object:
-    """Return the workload without its number of replicas."""
-    return {**obj, "spec": {key: value for key, value in obj["spec"].items() if key != "replicas"}}
 
 
 async def apply_object(

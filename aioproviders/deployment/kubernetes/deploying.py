@@ -17,6 +17,7 @@ from aioproviders.deployment.kubernetes.intent import (
     write_release,
 )
 from aioproviders.deployment.kubernetes.objects import RELEASE, Object, annotations_of
+from aioproviders.deployment.kubernetes.ownership import scaled_by_others, told
 from aioproviders.deployment.kubernetes.plan import Plan
 from aioproviders.deployment.kubernetes.preflight import Preflight
 from aioproviders.deployment.kubernetes.prune import find_leftovers, prune
@@ -121,6 +122,10 @@ class Deploying:
         zero = not counts.desired and workload["kind"] != "DaemonSet"
         status = DeploymentStatus.SCALED_TO_ZERO if zero else DeploymentStatus.HEALTHY
         message = f"{plan.version} is deployed" + ("" if changed else " already: unchanged")
+        if self._applied is not None and self._applied.kept:
+            message += f"; what others have set stays: {told(self._applied.kept)}"
+        if "replicas" in plan.workload_object["spec"] and (manager := scaled_by_others(workload)):
+            message += f"; the number of replicas was set by {manager} meanwhile"
         hands.logger.info(
             "rollout.completed",
             version=plan.version,

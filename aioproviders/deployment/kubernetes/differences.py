@@ -7,7 +7,8 @@ from typing import Any
 
 from aioproviders.deployment.kubernetes.api import Api
 from aioproviders.deployment.kubernetes.apply import look, try_object
-from aioproviders.deployment.kubernetes.objects import RELEASE, Object, Ref
+from aioproviders.deployment.kubernetes.kept import kept_of_others
+from aioproviders.deployment.kubernetes.objects import RELEASE, TEMPLATE, Object, Ref
 from aioproviders.deployment.kubernetes.plan import Plan
 from aioproviders.deployment.models import Change
 from aioproviders.redaction import MASK
@@ -19,6 +20,7 @@ _NOTES = (
     "kubectl.kubernetes.io/last-applied-configuration",
     "deployment.kubernetes.io/revision",  # the controller's, who may just be about to write it
     RELEASE,
+    TEMPLATE,
 )
 _SECRET_PARTS = ("data", "stringData")
 _MISSING: Any = object()
@@ -50,6 +52,11 @@ async def diff_plan(
             changes.append(Change(action="added", object=str(ref), after=_masked(_shown(then or obj))))
         else:
             changes += differences(str(ref), _shown(live), _shown(then), secret=ref.kind == "Secret")
+        if ref == plan.workload:
+            changes += [
+                Change(action="kept", object=str(ref), path=path, after=f"set by {manager}")
+                for manager, path in await kept_of_others(api, obj, then)
+            ]
     changes += [Change(action="removed", object=str(ref)) for ref in leftovers]
     return tuple(changes)
 

@@ -13,6 +13,7 @@ __all__ = [
     "HEALTHY",
     "MANAGER",
     "RELEASE",
+    "TEMPLATE",
     "VERSION",
     "WORKLOADS",
     "Object",
@@ -34,6 +35,8 @@ RELEASE = "aioproviders.dev/release"
 """Annotation of a workload: the hash of the release; and the type and a label of stored releases."""
 VERSION = "aioproviders.dev/version"
 HEALTHY = "aioproviders.dev/healthy"
+TEMPLATE = "aioproviders.dev/template"
+"""Annotation of a workload: the hash of its pods' template as the server makes it of the release."""
 CHANGE_CAUSE = "kubernetes.io/change-cause"
 """What kubectl's ``rollout history`` shows."""
 

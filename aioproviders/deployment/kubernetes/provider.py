@@ -126,8 +126,8 @@ class KubernetesDeploymentProvider(DeploymentProvider[KubernetesDeploymentConfig
             changes = await self._changes(complete, plan)
             metadata = DeploymentMetadata(version=plan.version, images=plan.images, changes=changes)
             state = await self._state(self._api, plan.workload)
-            number = f"{len(changes)} change{'s' if len(changes) > 1 else ''}"
-            message = number if changes else "unchanged"
+            number = sum(change.action != "kept" for change in changes)
+            message = f"{number} change{'s' if number > 1 else ''}" if number else "unchanged"
             return result_of(plan.workload, state["status"], f"dry run: {message}", metadata)
         with self._rollouts.turn(f"rollout of {plan.version}", plan.version):
             self._last, self._ref = complete, plan.workload

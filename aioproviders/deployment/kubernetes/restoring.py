@@ -16,7 +16,7 @@ from aioproviders.deployment.kubernetes.intent import (
     read_release,
     write_release,
 )
-from aioproviders.deployment.kubernetes.objects import RELEASE, VERSION, Object, Ref, annotations_of
+from aioproviders.deployment.kubernetes.objects import RELEASE, TEMPLATE, VERSION, Object, Ref, annotations_of
 from aioproviders.deployment.kubernetes.plan import Plan
 from aioproviders.deployment.kubernetes.provenance import version_noted
 from aioproviders.deployment.kubernetes.prune import find_leftovers, prune
@@ -150,7 +150,7 @@ async def restore(
     # Made by somebody else: there is no intent, just the pods' template.
     if is_of(workload, target) and paused_by(workload) is None:
         return Restored(workload, None, changed=False)
-    notes = {RELEASE: None, VERSION: target.annotations.get(VERSION)}
+    notes = {RELEASE: None, TEMPLATE: None, VERSION: target.annotations.get(VERSION)}
     template = merge_patch(unhashed(workload["spec"]["template"]), target.template)
     changes: Object = {"metadata": {"annotations": notes}, "spec": {"template": template}}
     return Restored(await api.patch(ref, changes), None, changed=True)

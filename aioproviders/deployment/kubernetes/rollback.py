@@ -7,7 +7,7 @@ from time import monotonic
 
 import anyio
 
-from aioproviders.deployment.kubernetes.apply import owns_replicas
+from aioproviders.deployment.kubernetes.autoscaling import owns_replicas
 from aioproviders.deployment.kubernetes.history import history_of
 from aioproviders.deployment.kubernetes.intent import StoredRelease, list_releases, mark_healthy
 from aioproviders.deployment.kubernetes.objects import VERSION, Object, Ref

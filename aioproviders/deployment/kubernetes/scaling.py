@@ -9,7 +9,7 @@ import anyio
 
 from aioproviders.deployment.config import check_replicas
 from aioproviders.deployment.kubernetes.api import Api
-from aioproviders.deployment.kubernetes.apply import find_autoscaler
+from aioproviders.deployment.kubernetes.autoscaling import find_autoscaler
 from aioproviders.deployment.kubernetes.objects import Object, Ref
 from aioproviders.deployment.kubernetes.rolling import (
     Hands,

@@ -10,8 +10,9 @@ import anyio
 
 from aioproviders.deployment.kubernetes.api import Api
 from aioproviders.deployment.kubernetes.objects import RELEASE, Object, Ref, annotations_of
+from aioproviders.deployment.kubernetes.ownership import changed_by_others
 from aioproviders.deployment.kubernetes.pods import Trouble, is_unschedulable
-from aioproviders.deployment.kubernetes.provenance import changed_by_others, essence
+from aioproviders.deployment.kubernetes.provenance import essence
 from aioproviders.deployment.kubernetes.waiting import (
     LATE,
     Verdict,

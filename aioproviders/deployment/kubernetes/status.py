@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from aioproviders.deployment.kubernetes.objects import Object, Ref, annotations_of
+from aioproviders.deployment.kubernetes.ownership import changed_by_others, scaled_by_others
 from aioproviders.deployment.kubernetes.pods import instance_of, is_ended
 from aioproviders.deployment.kubernetes.provenance import (
     Origin,
-    changed_by_others,
     origins_of,
     version_noted,
 )
@@ -32,7 +32,7 @@ from aioproviders.deployment.kubernetes.workloads import (
 )
 from aioproviders.deployment.models import DeploymentState, DeploymentStatus, Instance, Replicas
 
-__all__ = ["absent", "instances_of", "revision_number", "state_of", "version_of"]
+__all__ = ["absent", "instances_of", "is_settled", "revision_number", "state_of", "version_of"]
 
 
 def absent(ref: Ref) -> DeploymentState:
@@ -72,11 +72,14 @@ def state_of(
     revisions = revisions_of(workload, kept)
     origin = _origin(workload, revisions)
     changed = "" if origin.own else changed_by_others(workload)
+    scaled = scaled_by_others(workload)
+    message += f"; changed since it was deployed: {changed}" if changed else ""
+    message += f"; the number of replicas was set by {scaled}" if scaled else ""
     return DeploymentState(
         name=workload["metadata"]["name"],
         namespace=workload["metadata"]["namespace"],
         status=status,
-        message=f"{message}; changed since it was deployed: {changed}" if changed else message,
+        message=message,
         version=origin.version(images_of(workload["spec"]["template"])),
         revision=revision_number(workload, revisions),
         replicas=counts_of(workload),
@@ -158,7 +161,7 @@ def _status(  # noqa: PLR0911 - one table
     failure = _failure(workload, kept, pods)
     if failure is not None:
         return DeploymentStatus.FAILED, f"{failure.reason}: {failure.message}"
-    if not _is_settled(workload):
+    if not is_settled(workload):
         return DeploymentStatus.PROGRESSING, verdict.message
     if counts.available:
         return DeploymentStatus.DEGRADED, verdict.message
@@ -181,7 +184,7 @@ def _failure(workload: Object, kept: list[Object], pods: list[Object]) -> Verdic
     return failure[0] if failure is not None else None
 
 
-def _is_settled(workload: Object) -> bool:
+def is_settled(workload: Object) -> bool:
     """Whether its last rollout had come to its end: what is amiss has come about since."""
     status = workload.get("status") or {}
     if status.get("observedGeneration", 0) < workload["metadata"].get("generation", 0):

@@ -48,7 +48,6 @@ class Revision:
         annotations: What was noted on the workload when it was made.
         created_at: When.
         current: Whether it is the workload's own now.
-        available: Whether it has instances, and all of them are available.
         first_number: The number that it had first: coming back gives it another one.
     """
 
@@ -58,7 +57,6 @@ class Revision:
     annotations: Mapping[str, str]
     created_at: datetime | None
     current: bool
-    available: bool = False
     first_number: int = 0
 
     @property
@@ -187,9 +185,8 @@ def merge_patch(now: Any, wanted: Any) -> Any:
 
 
 def _of_replica_set(item: Object, current: str | None) -> Revision:
-    number, status = annotations_of(item)[REVISION], item.get("status") or {}
+    number = annotations_of(item)[REVISION]
     earlier = annotations_of(item).get(_EARLIER_REVISIONS, "")
-    replicas = status.get("replicas", 0)
     return Revision(
         int(number),
         item["metadata"]["name"],
@@ -197,7 +194,6 @@ def _of_replica_set(item: Object, current: str | None) -> Revision:
         annotations_of(item),
         _time(item),
         number == current,
-        bool(replicas) and status.get("availableReplicas", 0) == replicas,
         min(int(each) for each in (number, *earlier.split(",")) if each.isdecimal()),
     )
 

@@ -12,6 +12,13 @@ from owning import owned
 
 from aioproviders.deployment.kubernetes import KubernetesDeploymentConfig, KubernetesDeploymentProvider
 
+
+async def until(provider, holds):
+    with anyio.fail_after(20):
+        while not holds(await provider.history()):  # noqa: ASYNC110 - the cluster tidies up when it likes
+            await anyio.sleep(0.02)
+
+
 KUBECTL = str(Path(sys.executable).with_name("kubectl"))
 
 
@@ -171,11 +178,18 @@ async def test_what_a_release_does_not_name_stays_set(provider, config, kubectl)
     state = await provider.get_status()
     assert "EXTRA" in state["message"]
     assert state["version"] == "1.0.0 (changed)"
-    (await provider.deploy(config("1.1.0"))).raise_for_error()
+    path = 'spec.template.spec.containers[name="shop"].env[name="EXTRA"]'
+    kept = [str(change) for change in await provider.diff(config("1.1.0")) if change.action == "kept"]
+    assert kept == [f"= Deployment/shop {path}: set by kubectl-set, stays"]
+    result = await provider.deploy(config("1.1.0"))
+    assert result.success, result
+    assert result.message == f"1.1.0 is deployed; what others have set stays: {path} by kubectl-set"
     state = await provider.get_status()
     assert (state["version"], "EXTRA" in state["message"]) == ("1.1.0", False)
     _, told = await kubectl("set", "env", "deployment/shop", "--list")
     assert "EXTRA=1" in told
+    dry = await provider.deploy(config("1.1.0"), dry_run=True)
+    assert dry.message == "dry run: unchanged"
 
 
 async def test_a_restart_is_no_other_release(provider, kubectl):
@@ -207,8 +221,54 @@ async def test_undo_by_kubectl_is_a_rollback_to_a_release_of_ours(provider, conf
     assert again.success, again
     await kubectl("rollout", "undo", "deployment/shop")
     result = await provider.deploy(config("1.2.0"))
-    assert result.success, result
+    assert (result.success, result.message) == (True, "1.2.0 is deployed")
     assert (await provider.get_status())["version"] == "1.2.0"
+
+
+async def test_a_change_that_outlives_its_release(provider, config, kubectl):
+    """It is told as one also when the cluster keeps the release's own revision no longer."""
+    code, told = await kubectl("set", "env", "deployment/shop", "EXTRA=1")
+    assert code == 0, told
+    await kubectl("rollout", "status", "deployment/shop")
+    # Two revisions beside the current one are kept.
+    for version in ("1.1.0", "1.2.0"):
+        (await provider.deploy(config(version, history_limit=3))).raise_for_error()
+    await until(provider, lambda history: len(history) == 3)
+    history = await provider.history()
+    assert [(each.version, each.status) for each in history] == [
+        ("1.2.0", "healthy"),
+        ("1.1.0", "healthy"),
+        ("1.0.0 (changed)", "unknown"),
+    ]
+    back = await provider.rollback("revision:2")
+    assert (back.success, back.metadata["version"]) == (True, "1.0.0 (changed)"), back
+
+
+async def test_the_history_of_what_was_restarted(provider, config, kubectl):
+    """Each has its own time, though both are of one release; what others make is well while it runs."""
+    await kubectl("rollout", "restart", "deployment/shop")
+    await kubectl("rollout", "status", "deployment/shop")
+    again, first = await provider.history()
+    assert (again.version, first.version, again.created_at > first.created_at) == ("1.0.0", "1.0.0", True)
+    await kubectl("set", "env", "deployment/shop", "EXTRA=1")
+    await kubectl("rollout", "status", "deployment/shop")
+    assert [each.healthy for each in await provider.history()] == [True, True, True]
+
+
+async def test_scaling_by_others_is_told(provider, config, kubectl):
+    """By the status, and by a deploy that it came between; the next one names it as a conflict."""
+    code, told = await kubectl("scale", "deployment/shop", "--replicas=3")
+    assert code == 0, told
+    state = await provider.get_status()
+    assert state["message"].endswith("; the number of replicas was set by kubectl")
+    assert "spec.replicas is owned by kubectl" in (await provider.deploy(config("1.1.0"))).message
+    (await provider.scale(2)).raise_for_error()
+    assert "was set by" not in (await provider.get_status())["message"]
+    async with rolling_out(provider, config("2.0.0-slow")) as rolling:
+        await kubectl("scale", "deployment/shop", "--replicas=1")
+    assert rolling.result.message == (
+        "2.0.0-slow is deployed; the number of replicas was set by kubectl meanwhile"
+    )
 
 
 async def test_what_is_set_after_an_undo_is_a_conflict(provider, config, kubectl):

@@ -5,7 +5,8 @@ from cluster import cluster
 from pydantic import SecretStr
 
 from aioproviders.deployment.kubernetes import apply
-from aioproviders.deployment.kubernetes.apply import apply_plan, find_autoscaler, owns_replicas
+from aioproviders.deployment.kubernetes.apply import apply_plan
+from aioproviders.deployment.kubernetes.autoscaling import find_autoscaler, owns_replicas
 from aioproviders.deployment.kubernetes.differences import diff_plan
 from aioproviders.deployment.kubernetes.errors import FieldConflictError
 from aioproviders.deployment.kubernetes.objects import Ref, annotations_of

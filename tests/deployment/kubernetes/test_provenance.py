@@ -3,8 +3,10 @@
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from aioproviders.deployment.kubernetes.objects import RELEASE, VERSION
-from aioproviders.deployment.kubernetes.provenance import changed_by_others, origins_of
+from aioproviders.deployment.kubernetes.kept import kept_of_others
+from aioproviders.deployment.kubernetes.objects import RELEASE, TEMPLATE, VERSION
+from aioproviders.deployment.kubernetes.ownership import changed_by_others, scaled_by_others
+from aioproviders.deployment.kubernetes.provenance import origins_of, template_hash
 from aioproviders.deployment.kubernetes.workloads import Revision
 
 NOW = datetime(2030, 1, 2, tzinfo=UTC)
@@ -47,6 +49,16 @@ def test_a_restart_is_the_same_release():
     again = revision("b", "shop:1", 2, current=True, **restarted)
     old = revision("a", "shop:1", 1)
     assert versions(workload(**restarted), again, old) == ["1.0.0", "1.0.0"]
+
+
+def test_what_the_release_s_template_was():
+    """Where that is noted it decides, also when no other revision of the release is left."""
+    noted = NOTES | {TEMPLATE: template_hash(template("shop:1"))}
+    changed = revision("b", "shop:9", 2, notes=noted, current=True)
+    assert versions(workload(notes=noted, image="shop:9"), changed) == ["1.0.0 (changed)"]
+    restarted = {"kubectl.kubernetes.io/restartedAt": "2030-01-02T00:00:00Z"}
+    again = revision("b", "shop:1", 2, notes=noted, current=True, **restarted)
+    assert versions(workload(notes=noted, **restarted), again) == ["1.0.0"]
 
 
 def test_what_somebody_else_has_made():
@@ -120,3 +132,90 @@ def test_fields_of_others_are_named_as_conflicts_name_them():
     assert changed_by_others({"metadata": {"managedFields": several}}).endswith(
         "spec.template.spec.c and 1 more by edit"
     )
+
+
+class Alone:
+    """An API server that makes one thing of whatever it is asked to."""
+
+    def __init__(self, made):
+        self.made, self.asked = made, []
+
+    async def create(self, obj, **options):
+        self.asked.append((obj, options))
+        return {"spec": {"template": self.made}}
+
+
+async def test_what_applying_leaves_as_others_have_set_it():
+    """What the server would make of the workload alone is nobody's doing; the rest is told by whose it is."""
+    pure = {"spec": {"dnsPolicy": "ClusterFirst", "containers": [{"name": "a", "image": "shop:1"}]}}
+    env, port = {"name": "X", "value": "1"}, {"containerPort": 80, "protocol": "TCP"}
+    container = {**pure["spec"]["containers"][0], "env": [env], "ports": [port]}
+    live = {
+        "metadata": {"annotations": {"a": "b"}, "finalizers": ["x"]},
+        "spec": {"dnsPolicy": "Default", "containers": [container], "nodeName": "n"},
+    }
+    fields = {
+        "f:metadata": {
+            "f:annotations": {"f:a": {}, "f:gone": {}},
+            "f:finalizers": {'v:"x"': {}, 'v:"y"': {}},
+        },
+        "f:spec": {
+            "f:dnsPolicy": {},
+            "f:containers": {
+                'k:{"name":"a"}': {
+                    ".": {},
+                    "f:image": {},
+                    "f:env": {".": {}, 'k:{"name":"X"}': {".": {}, "f:name": {}, "f:value": {}}},
+                    "f:ports": {'k:{"containerPort":80,"protocol":"TCP"}': {".": {}}},
+                }
+            },
+        },
+    }
+    ours = owned("aioproviders", 0, {"f:spec": {"f:nodeName": {}}}, "Apply")
+    then = {"metadata": {"managedFields": [ours, owned("edit", 1, fields)]}, "spec": {"template": live}}
+    applied = {"metadata": {"name": "shop", "namespace": "n"}, "spec": {}}
+    api = Alone(pure)
+
+    found = await kept_of_others(api, applied, then)
+
+    assert {manager for manager, _ in found} == {"edit"}
+    container = 'spec.template.spec.containers[name="a"]'
+    assert [path for _, path in found] == [
+        "spec.template.metadata.annotations.a",
+        'spec.template.metadata.finalizers[="x"]',
+        "spec.template.spec.dnsPolicy",
+        f'{container}.env[name="X"]',
+        f'{container}.ports[containerPort=80,protocol="TCP"]',
+    ]
+    assert api.asked == [
+        (
+            {"metadata": {"namespace": "n", "generateName": "alone-"}, "spec": {}},
+            {"idempotent": True, "dry_run": True},
+        )
+    ]
+
+
+async def test_where_others_hold_nothing_nobody_is_asked():
+    """Nor where it is not known what the server makes of it, or where we hold the same fields."""
+    image = {"f:spec": {"f:containers": {'k:{"name":"a"}': {"f:image": {}}}}}
+    entries = [owned("aioproviders", 0, image, "Apply"), owned("edit", 1, image)]
+    then = {"metadata": {"managedFields": entries}, "spec": {"template": template("shop:1")}}
+    api = Alone({})
+    for known in (then, None, {"metadata": {}, "spec": {}}):
+        assert await kept_of_others(api, {}, known) == ()
+    assert api.asked == []
+
+
+def test_who_has_scaled():
+    """Somebody who holds the number that was ours; neither we nor an autoscaler."""
+    replicas = {"fieldsV1": {"f:spec": {"f:replicas": {}}}}
+    ours = {"manager": "aioproviders", "operation": "Apply", "fieldsV1": {}}
+
+    def told_of(*entries):
+        return scaled_by_others({"metadata": {"managedFields": list(entries)}})
+
+    assert told_of(ours, {"manager": "kubectl", "subresource": "scale", **replicas}) == "kubectl"
+    assert told_of(ours, {"manager": "kube-controller-manager", "subresource": "scale", **replicas}) == ""
+    assert told_of(ours | replicas, {"manager": "kubectl", **replicas}) == ""
+    assert told_of({"manager": "kubectl", **replicas}) == ""
+    assert told_of(ours) == ""
