@@ -220,9 +220,14 @@ class KubernetesDeploymentProvider(DeploymentProvider[KubernetesDeploymentConfig
 
     async def _changes(self, config: KubernetesDeploymentConfig, plan: Plan) -> tuple[Change, ...]:
         gone: tuple[Ref, ...] = ()
-        if config.prune:
-            gone = await find_leftovers(self._api, plan, await list_releases(self._api, plan.workload))
-        return await diff_plan(self._api, plan, force=config.force, leftovers=gone)
+        try:
+            if config.prune:
+                gone = await find_leftovers(self._api, plan, await list_releases(self._api, plan.workload))
+            return await diff_plan(self._api, plan, force=config.force, leftovers=gone)
+        except AuthenticationError:
+            if config.preflight:  # which tells all that is missing, and not the first of it alone
+                await self._preflight.check(self._api, plan, prune=config.prune)
+            raise
 
     def _completed(self, config: DeploymentConfig) -> KubernetesDeploymentConfig:
         if isinstance(config, KubernetesDeploymentConfig):

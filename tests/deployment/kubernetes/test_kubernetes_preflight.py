@@ -4,7 +4,7 @@ import kmock
 import pytest
 import yaml
 from cluster import cluster
-from clusters import provider_of
+from clusters import provider_of, shop
 from scripted_api import kubeconfig as kubeconfig_of
 
 from aioproviders.deployment.kubernetes.apply import apply_plan
@@ -80,6 +80,21 @@ async def test_the_role_that_is_told_would_do(limited, limited_kubeconfig):
         assert [str(ref) for ref in await prune(granted.api, smaller, releases)] == ["Service/web"]
         await granted.api.patch(plan.workload, {"spec": {"replicas": 0}}, subresource="scale")
         await trim_releases(granted.api, plan.workload, releases, 0)
+
+
+async def test_a_dry_run_tells_all_that_is_missing(limited_kubeconfig, namespace):
+    """As a deploy would, with the Role; not only what was refused first."""
+    path = await limited_kubeconfig(READ_PODS)
+    async with provider_of(path, namespace) as provider:
+        with pytest.raises(AuthenticationError) as caught:
+            await provider.diff(shop(path, namespace))
+        result = await provider.deploy(shop(path, namespace), dry_run=True)
+        assert caught.value.message == result.error_detail.error.message
+        told, _, role = result.message.partition("\n")
+        assert "create deployments.apps" in told
+        assert yaml.safe_load(role)["kind"] == "Role"
+        with pytest.raises(AuthenticationError, match='cannot list resource "secrets"'):
+            await provider.diff(shop(path, namespace, preflight=False))
 
 
 async def test_what_is_left_over_must_be_deletable(here, limited, limited_kubeconfig):
