@@ -23,6 +23,8 @@ __all__ = ["Novelty", "event_line", "shown_rollout"]
 
 _CLOSING_MS = 1_000
 """How long the last steps may take to be told after the result has come."""
+_REFUSED_WITHIN_MS = 500
+"""How long it may take to be told that something else is under way."""
 _GONE = "stopped"
 """What our drivers call the phase of an instance that is no more."""
 
@@ -80,6 +82,7 @@ async def _followed(
 ) -> tuple[DeploymentResult | None, str]:
     begun, ended = anyio.Event(), anyio.Event()
     last: RolloutEvent | None = None
+    steps = _OwnSteps(view)
 
     async def follow() -> None:
         nonlocal last
@@ -91,15 +94,19 @@ async def _followed(
                     if event.kind == "finished":
                         last = event
                     else:
-                        view.tell(event)
+                        steps.tell(event)
         ended.set()
 
     async with anyio.create_task_group() as task_group:
         task_group.start_soon(follow)
+        task_group.start_soon(steps.wait)
         result = await _interruptible(change, signals, view, consequence)
-        if begun.is_set():
+        if result is not None and not result.success:
+            steps.refuse()
+        if begun.is_set() and not steps.refused:
             with anyio.move_on_after(_CLOSING_MS / 1000):
                 await ended.wait()
+        steps.release()
         task_group.cancel_scope.cancel()
     if result is not None or last is None:
         return result, ""  # a result would say the same again
@@ -123,6 +130,45 @@ async def _interruptible(
         with signals.calling(interrupt):
             result = await change()
     return result
+
+
+class _OwnSteps:
+    """Tells the steps of the change that was asked for, and not those of another one that is under way.
+
+    That one's come first, and this one is refused at once; what begins with "started" is our own.
+
+    Attributes:
+        refused: Whether the change was refused before any step of its own.
+    """
+
+    def __init__(self, view: _View) -> None:
+        self._view = view
+        self._held: list[RolloutEvent] | None = []
+        self.refused = False
+
+    def tell(self, event: RolloutEvent) -> None:
+        if self._held is not None and event.kind != "started":
+            self._held.append(event)
+            return
+        self.release()
+        self._view.tell(event)
+
+    async def wait(self) -> None:
+        """Wait for as long as a refusal may take; what comes then is our own."""
+        await anyio.sleep(_REFUSED_WITHIN_MS / 1000)
+        self.release()
+
+    def refuse(self) -> None:
+        """Forget what is held, as the change has failed."""
+        self.refused = self._held is not None
+        if self._held is not None:
+            self._held = []
+
+    def release(self) -> None:
+        """Tell what is held, and hold no more."""
+        held, self._held = self._held or (), None
+        for event in held:
+            self._view.tell(event)
 
 
 class _Plain:
