@@ -153,11 +153,14 @@ class Api:
             "PATCH", path, _what("patch", ref, subresource), query=query, body=changes, headers=_MERGE
         )
 
-    async def create(self, obj: Object, *, idempotent: bool = False, dry_run: bool = False) -> Object:
+    async def create(
+        self, obj: Object, *, what: str = "", idempotent: bool = False, dry_run: bool = False
+    ) -> Object:
         """Create an object.
 
         Args:
             obj: The object; its metadata may be missing, as reviews have none.
+            what: What to call it in errors, where it is done for something else.
             idempotent: Whether doing it twice does no harm, as of a review.
             dry_run: Whether to tell only what would be.
 
@@ -167,7 +170,7 @@ class Api:
         kind, metadata = obj["kind"], obj.get("metadata") or {}
         resource = await self.resource(obj["apiVersion"], kind)
         path = collection_path(obj["apiVersion"], resource, metadata.get("namespace"))
-        what = f"create {kind}/{metadata['name']}" if "name" in metadata else f"create a {kind}"
+        what = what or (f"create {kind}/{metadata['name']}" if "name" in metadata else f"create a {kind}")
         query = {"fieldManager": MANAGER, "fieldValidation": "Strict", **_dry(dry_run)}
         return await self._ask("POST", path, what, query=query, body=obj, idempotent=idempotent)
 

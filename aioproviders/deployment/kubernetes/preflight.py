@@ -134,6 +134,7 @@ def _needs(namespace: str, group: str, resource: str, *verbs: str) -> set[Need]:
 async def _rules(api: Api, namespace: str) -> list[Mapping[str, Any]]:
     review = await api.create(
         {"apiVersion": _REVIEWS, "kind": "SelfSubjectRulesReview", "spec": {"namespace": namespace}},
+        what=f"ask what is allowed in {namespace}",
         idempotent=True,
     )
     return (review.get("status") or {}).get("resourceRules") or []
@@ -178,7 +179,7 @@ async def may(api: Api, need: Need) -> bool:
         "kind": "SelfSubjectAccessReview",
         "spec": {"resourceAttributes": attributes},
     }
-    answer = await api.create(review, idempotent=True)
+    answer = await api.create(review, what=f"ask whether '{need}' is allowed", idempotent=True)
     return bool((answer.get("status") or {}).get("allowed"))
 
 

@@ -146,7 +146,8 @@ class Rollout:
         replicas = self._controller.replicas  # one that ends while that is written down is another matter
         await self._journal.outcome(target.revision, self._status, healthy=True)
         self._log("rollout.completed")
-        return self._make_result(True, f"version {target.version} runs, {replicas}", replicas=replicas)
+        runs = f"runs, {replicas}" if target.replicas else "is scaled to zero"
+        return self._make_result(True, f"version {target.version} {runs}", replicas=replicas)
 
     async def _settle(self, limit: float) -> None:
         """Wait until the controller has what it is after."""
