@@ -329,7 +329,8 @@ async def test_a_deadline_missed_before_going_back(provider, config, tmp_path):
 
 
 async def test_a_cancelled_rollback_from_what_was_not_well(provider, config):
-    """What did not work is not brought back: the rollback goes on by itself, and the last step says so."""
+    """Neither that nor what is older is brought back: the rollback goes on, as the last step says."""
+    (await provider.deploy(config("0.9.0"))).raise_for_error()
     (await provider.deploy(config("1.0.0-slow"))).raise_for_error()
     # Its only pod goes first, so that going back takes a while.
     replaced = {"strategy": {"kind": "recreate"}, "rollback_on_failure": False}

@@ -3,6 +3,8 @@
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+from aioproviders.deployment.kubernetes.history import history_of
+from aioproviders.deployment.kubernetes.intent import StoredRelease
 from aioproviders.deployment.kubernetes.kept import kept_of_others
 from aioproviders.deployment.kubernetes.objects import RELEASE, TEMPLATE, VERSION
 from aioproviders.deployment.kubernetes.ownership import changed_by_others, scaled_by_others
@@ -132,6 +134,30 @@ def test_fields_of_others_are_named_as_conflicts_name_them():
     assert changed_by_others({"metadata": {"managedFields": several}}).endswith(
         "spec.template.spec.c and 1 more by edit"
     )
+
+
+def replica_set(name, number, made, made_of):
+    annotations = {"deployment.kubernetes.io/revision": str(number), **NOTES}
+    metadata = {"name": name, "annotations": annotations, "creationTimestamp": made.isoformat()}
+    return {"metadata": metadata, "spec": {"template": made_of}}
+
+
+def test_when_a_release_was_made():
+    """Its newest revision when it was deployed last, or restarted since; the others when they were made."""
+    restarted = {"kubectl.kubernetes.io/restartedAt": "2030-01-02T00:00:00Z"}
+    later, latest = NOW + timedelta(hours=1), NOW + timedelta(hours=2)
+    sets = [
+        replica_set("a", 1, NOW, template("shop:1")),
+        replica_set("b", 2, later, template("shop:1", **restarted)),
+    ]
+    obj = workload(notes=NOTES | {"deployment.kubernetes.io/revision": "2"}, **restarted)
+    for deployed, newest in ((NOW, later), (latest, latest)):
+        stored = StoredRelease("abc", "1.0.0", True, NOW, deployed, None, (), ())
+        entries = history_of(obj, sets, [stored])
+        assert [(entry[0].version, entry[0].created_at) for entry in entries] == [
+            ("1.0.0", newest),
+            ("1.0.0", NOW),
+        ]
 
 
 class Alone:
