@@ -223,13 +223,11 @@ class Deploying:
         return result_of(workload, status, message, metadata, _reworded(error, message))
 
     async def _cancelled(self) -> Undone:
-        hands, plan = self._hands, self._plan
-        outcome, undone, status = (
-            f"{plan.version} rolls out by itself",
-            Undone(),
-            DeploymentStatus.PROGRESSING,
-        )
-        if hands.config.on_cancel == "pause":
+        hands, plan, undone = self._hands, self._plan, Undone(told=UNCHANGED)
+        outcome, status = f"{plan.version} rolls out by itself", DeploymentStatus.PROGRESSING
+        if self._stored is None:
+            outcome, status = undone.outcome
+        elif hands.config.on_cancel == "pause":
             autoscaled = self._applied is not None and self._applied.autoscaler is not None
             outcome, status = await pause(hands, plan.workload_object, autoscaled=autoscaled)
         elif hands.config.on_cancel == "rollback":
@@ -241,8 +239,6 @@ class Deploying:
     async def _take_back(self) -> Undone:
         """Undo what was cancelled: of a first deploy, delete the workload, which then is nobody's yet."""
         hands, plan = self._hands, self._plan
-        if self._stored is None:
-            return Undone(told=UNCHANGED)
         if self._before is not None:
             return await self._go_back()
         limit = hands.config.rollback_timeout_ms / 1000

@@ -274,6 +274,26 @@ async def test_cut_off_while_applying_what_is_there(provider, config, monkeypatc
     assert (await provider.get_status())["version"] == "2.0.0"
 
 
+@pytest.mark.parametrize("on_cancel", ["pause", "leave", "rollback"])
+async def test_cut_off_before_anything_is_applied(provider, config, monkeypatch, on_cancel):
+    """Then there is nothing to stop half-way, and nothing that goes on."""
+    (await provider.deploy(config("1.0.0"))).raise_for_error()
+    asked = anyio.Event()
+
+    async def cut(*_, **__):
+        asked.set()
+        await anyio.sleep_forever()
+
+    monkeypatch.setattr(deploying, "apply_plan", cut)
+    async with told_by(provider) as events, anyio.create_task_group() as task_group:
+        task_group.start_soon(provider.deploy, config("2.0.0", on_cancel=on_cancel))
+        await asked.wait()
+        task_group.cancel_scope.cancel()
+    assert events[-1].message == "the rollout of 2.0.0 was cancelled: nothing was changed"
+    state = await provider.get_status()
+    assert (state["version"], state["status"]) == ("1.0.0", DeploymentStatus.HEALTHY)
+
+
 async def test_an_object_behind_the_workload_that_is_refused(kube, namespace, provider, config, deployment):
     """What a dry run does not count shows too late; the workload is put back, or it would go on alone."""
     (await provider.deploy(config("1.0.0"))).raise_for_error()
