@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import aiohttp
+from aiohttp.http_exceptions import LineTooLong
 from anyio import to_thread
 from kubernetes_asyncio.client import ApiClient, Configuration
 from kubernetes_asyncio.client.rest import RESTClientObject
@@ -139,6 +140,8 @@ class Connection:
                     response.close()
         except ProviderError:
             raise  # some are OSErrors, too
+        except LineTooLong:  # which is no ClientError, and shows what was read
+            raise RequestError(f"{what}: a line is too long to be read", retryable=False) from None
         except (aiohttp.ClientError, OSError) as error:
             raise error_of_exception(error, what, self.server) from error
 

@@ -39,8 +39,9 @@ async def last_lines(
         raise NotFoundError(f"there is no instance {instance!r}; there are: {known}")
     for pod in sorted(chosen, key=lambda item: str(item["metadata"]["name"])):
         for container in _begun(pod):
-            async for line in _lines(api, pod, container, lines=lines, follow=False):
-                yield line
+            async with aclosing(_lines(api, pod, container, lines=lines, follow=False)) as found:
+                async for line in found:
+                    yield line
 
 
 class Following:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import aclosing, asynccontextmanager, suppress
 from typing import Any
 
 import anyio
@@ -92,13 +92,16 @@ class RemoteSupervisor:
 
     async def watch_rollout(self, *, wait: bool) -> AsyncGenerator[RolloutEvent, None]:
         """See `Supervisor.watch_rollout`."""
-        async for item in self._stream("watch_rollout", wait=wait):
-            yield RolloutEvent.model_validate(item)
+        async with aclosing(self._stream("watch_rollout", wait=wait)) as items:
+            async for item in items:
+                yield RolloutEvent.model_validate(item)
 
     async def logs(self, *, instance: str | None, lines: int, follow: bool) -> AsyncGenerator[LogLine, None]:
         """See `Supervisor.logs`."""
-        async for item in self._stream("logs", instance=instance, lines=lines, follow=follow):
-            yield LogLine.model_validate(item)
+        told = self._stream("logs", instance=instance, lines=lines, follow=follow)
+        async with aclosing(told) as items:
+            async for item in items:
+                yield LogLine.model_validate(item)
 
     async def _ask(self, what: str, **arguments: Any) -> Any:
         async with self._connected() as lines:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import aclosing, contextmanager, suppress
 from functools import partial
 from typing import Any, Literal
 
@@ -392,8 +392,9 @@ class Supervisor:
         """See `DeploymentProvider.logs`."""
         directory = self._config.directory
         if follow:
-            async for line in self._logs.follow(directory, instance, lines):
-                yield self._masked(line)
+            async with aclosing(self._logs.follow(directory, instance, lines)) as told:
+                async for line in told:
+                    yield self._masked(line)
         else:
             for line in await read_logs(directory, instance, lines):
                 yield self._masked(line)

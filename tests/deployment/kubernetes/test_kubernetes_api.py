@@ -1,6 +1,7 @@
 """Requests and streams: what goes over the wire, and what becomes of failures."""
 
-from contextlib import aclosing, asynccontextmanager
+import sys
+from contextlib import aclosing, asynccontextmanager, suppress
 
 import anyio
 import pytest
@@ -13,6 +14,7 @@ from aioproviders.deployment.kubernetes.connection import connect
 from aioproviders.deployment.kubernetes.errors import FieldConflictError, GoneError
 from aioproviders.deployment.kubernetes.health import cluster_health
 from aioproviders.deployment.kubernetes.objects import Ref
+from aioproviders.deployment.kubernetes.output import last_lines
 from aioproviders.deployment.kubernetes.resources import Resources
 from aioproviders.errors import (
     AuthenticationError,
@@ -408,6 +410,53 @@ async def test_leaving_a_stream_closes_it(reach):
             assert await anext(lines) == b"line"
         with anyio.fail_after(10):
             await gone.wait()
+
+
+async def test_leaving_the_last_lines_closes_their_streams(reach):
+    """There and then, and not when the garbage is collected."""
+    left, finalizer = [], sys.get_asyncgen_hooks().finalizer
+    pod = {
+        "metadata": {"name": "web-1", "namespace": "shop"},
+        "status": {"containerStatuses": [{"name": "web", "state": {"running": {}}}]},
+    }
+
+    def note(generator):
+        left.append(generator.__qualname__)
+        finalizer(generator)
+
+    async def lines(request):
+        response = web.StreamResponse()
+        await response.prepare(request)
+        await response.write(b"one\ntwo\n")
+        await anyio.sleep_forever()
+
+    path = "GET /api/v1/namespaces/shop/pods/web-1/log"
+    async with reach({path: [lines]}) as (_, api):
+        sys.set_asyncgen_hooks(finalizer=note)
+        try:
+            async with aclosing(last_lines(api, [pod], instance=None, lines=2)) as found:
+                assert (await anext(found)).text == "one"
+            del found
+        finally:
+            sys.set_asyncgen_hooks(finalizer=finalizer)
+    assert left == []
+
+
+async def test_a_line_without_end(reach):
+    """What is longer than can be held is an error, not a failure of ours."""
+
+    async def endless(request):
+        response = web.StreamResponse()
+        await response.prepare(request)
+        with suppress(ConnectionError):
+            while True:
+                await response.write(b"x" * 1_000_000)
+        return response
+
+    async with reach({"GET /log": [endless]}) as (_, api):
+        with pytest.raises(RequestError, match="read /log: a line is too long to be read"):
+            async for _ in api.lines("/log"):
+                pass
 
 
 # Health.

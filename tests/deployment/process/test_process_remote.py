@@ -2,6 +2,7 @@
 
 import fcntl
 import sys
+from contextlib import aclosing
 from pathlib import Path
 
 import anyio
@@ -76,6 +77,33 @@ async def test_scale_and_rollback(provider, client, configure):
     assert (await client.rollback("previous")).success
     state = await provider.get_status()
     assert (state["version"], state["replicas"].available) == ("1.0.0", 1)
+
+
+async def test_leaving_a_stream_closes_it(provider, client):
+    """There and then, at both ends, and not when the garbage is collected."""
+    left, finalizer = [], sys.get_asyncgen_hooks().finalizer
+
+    def note(generator):
+        left.append(generator.__qualname__)
+        finalizer(generator)
+
+    sys.set_asyncgen_hooks(finalizer=note)
+    try:
+        async with aclosing(client.logs(follow=True)) as lines:
+            assert (await anext(lines)).text
+        del lines
+        async with aclosing(provider.logs(follow=True)) as lines:
+            assert (await anext(lines)).text
+        del lines
+        async with anyio.create_task_group() as task_group:
+            watching = client.watch_rollout(wait=True)
+            task_group.start_soon(client.scale, 1)
+            async with aclosing(watching):
+                assert (await anext(watching)).kind == "started"
+            del watching
+    finally:
+        sys.set_asyncgen_hooks(finalizer=finalizer)
+    assert left == []
 
 
 async def test_a_dry_run_and_a_diff(client, configure):
