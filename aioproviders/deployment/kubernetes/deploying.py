@@ -16,8 +16,9 @@ from aioproviders.deployment.kubernetes.intent import (
     trim_releases,
     write_release,
 )
+from aioproviders.deployment.kubernetes.kept import told_of
 from aioproviders.deployment.kubernetes.objects import RELEASE, Object, annotations_of
-from aioproviders.deployment.kubernetes.ownership import scaled_by_others, told
+from aioproviders.deployment.kubernetes.ownership import scaled_by_others
 from aioproviders.deployment.kubernetes.plan import Plan
 from aioproviders.deployment.kubernetes.preflight import Preflight
 from aioproviders.deployment.kubernetes.prune import find_leftovers, prune
@@ -122,8 +123,7 @@ class Deploying:
         zero = not counts.desired and workload["kind"] != "DaemonSet"
         status = DeploymentStatus.SCALED_TO_ZERO if zero else DeploymentStatus.HEALTHY
         message = f"{plan.version} is deployed" + ("" if changed else " already: unchanged")
-        if self._applied is not None and self._applied.kept:
-            message += f"; what others have set stays: {told(self._applied.kept)}"
+        message += told_of(self._applied.kept if self._applied is not None else ())
         if "replicas" in plan.workload_object["spec"] and (manager := scaled_by_others(workload)):
             message += f"; the number of replicas was set by {manager} meanwhile"
         hands.logger.info(

@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 from aioproviders.deployment.kubernetes.api import Api
 from aioproviders.deployment.kubernetes.objects import Object
-from aioproviders.deployment.kubernetes.ownership import fields_of_others, piece_of
+from aioproviders.deployment.kubernetes.ownership import fields_of_others, piece_of, told
 from aioproviders.errors import ProviderError
 
-__all__ = ["Kept", "kept_of_others"]
+__all__ = ["Kept", "kept_of_others", "told_of"]
 
 _MISSING: Any = object()
 
@@ -48,6 +48,11 @@ async def kept_of_others(api: Api, applied: Object, then: Object | None) -> tupl
         for manager, fields in others
         for path in _beyond(fields, "spec.template", pure, live)
     )
+
+
+def told_of(kept: tuple[Kept, ...]) -> str:
+    """Return what to add to a message; empty where nothing is kept."""
+    return f"; what others have set stays: {told(kept)}" if kept else ""
 
 
 def _beyond(fields: Mapping[str, Any], path: str, pure: Any, live: Any) -> Iterator[str]:

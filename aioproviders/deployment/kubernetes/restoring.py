@@ -16,6 +16,7 @@ from aioproviders.deployment.kubernetes.intent import (
     read_release,
     write_release,
 )
+from aioproviders.deployment.kubernetes.kept import Kept
 from aioproviders.deployment.kubernetes.objects import RELEASE, TEMPLATE, VERSION, Object, Ref, annotations_of
 from aioproviders.deployment.kubernetes.plan import Plan
 from aioproviders.deployment.kubernetes.provenance import version_noted
@@ -38,11 +39,19 @@ __all__ = ["Restored", "clear_up", "go_back", "is_done", "keep_replicas", "resto
 
 
 class Restored(NamedTuple):
-    """The workload as it was applied, the plan where one is stored, and whether anything had to change."""
+    """What bringing back a release came to.
+
+    Attributes:
+        workload: The workload as it was applied.
+        plan: The plan, where one is stored.
+        changed: Whether anything had to change.
+        kept: What others have set of its pods, and stays.
+    """
 
     workload: Object
     plan: Plan | None
     changed: bool
+    kept: tuple[Kept, ...] = ()
 
 
 async def go_back(
@@ -146,7 +155,7 @@ async def restore(
         kept = keep_replicas(plan, workload)
         applied = await apply_plan(api, kept, force=config.force, leftovers=gone)
         await write_release(api, plan, earlier)
-        return Restored(applied.workload, kept, applied.changed)
+        return Restored(applied.workload, kept, applied.changed, applied.kept)
     # Made by somebody else: there is no intent, just the pods' template.
     if is_of(workload, target) and paused_by(workload) is None:
         return Restored(workload, None, changed=False)

@@ -10,6 +10,7 @@ import anyio
 from aioproviders.deployment.kubernetes.autoscaling import owns_replicas
 from aioproviders.deployment.kubernetes.history import history_of
 from aioproviders.deployment.kubernetes.intent import StoredRelease, list_releases, mark_healthy
+from aioproviders.deployment.kubernetes.kept import told_of
 from aioproviders.deployment.kubernetes.objects import VERSION, Object, Ref
 from aioproviders.deployment.kubernetes.restoring import Restored, clear_up, is_done, restore
 from aioproviders.deployment.kubernetes.rolling import (
@@ -122,7 +123,8 @@ class _RollingBack:
             raise
         await self._note_healthy()
         await clear_up(hands, hands.api, restored.plan, earlier)
-        return await self._succeeded(scene.workload, scene, f"rolled back to {self._release.version}")
+        message = f"rolled back to {self._release.version}{told_of(restored.kept)}"
+        return await self._succeeded(scene.workload, scene, message)
 
     async def _succeeded(self, workload: Object, scene: Scene | None, message: str) -> DeploymentResult:
         hands, counts = self._hands, counts_of(workload)

@@ -188,6 +188,9 @@ async def test_what_a_release_does_not_name_stays_set(provider, config, kubectl)
     assert (state["version"], "EXTRA" in state["message"]) == ("1.1.0", False)
     _, told = await kubectl("set", "env", "deployment/shop", "--list")
     assert "EXTRA=1" in told
+    back = await provider.rollback("1.0.0")
+    assert back.message == f"rolled back to 1.0.0; what others have set stays: {path} by kubectl-set"
+    assert (await provider.deploy(config("1.1.0"))).success
     dry = await provider.deploy(config("1.1.0"), dry_run=True)
     assert dry.message == "dry run: unchanged"
 
