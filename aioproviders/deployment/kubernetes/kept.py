@@ -37,7 +37,8 @@ async def kept_of_others(api: Api, applied: Object, then: Object | None) -> tupl
     others = fields_of_others(then) if then is not None else []
     if then is None or not others:
         return ()
-    metadata = {"namespace": applied["metadata"]["namespace"], "generateName": "alone-"}
+    metadata = {**applied["metadata"], "generateName": "alone-"}
+    del metadata["name"]
     try:
         alone = await api.create({**applied, "metadata": metadata}, idempotent=True, dry_run=True)
     except ProviderError:
