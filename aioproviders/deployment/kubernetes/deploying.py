@@ -228,8 +228,7 @@ class Deploying:
         if self._stored is None:
             outcome, status = undone.outcome
         elif hands.config.on_cancel == "pause":
-            autoscaled = self._applied is not None and self._applied.autoscaler is not None
-            outcome, status = await pause(hands, plan.workload_object, autoscaled=autoscaled)
+            outcome, status = await pause(hands, plan.workload_object)
         elif hands.config.on_cancel == "rollback":
             undone = await self._take_back()
             outcome, status = undone.outcome

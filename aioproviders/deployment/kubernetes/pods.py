@@ -10,7 +10,7 @@ from typing import Any
 
 from aioproviders.deployment.models import Instance
 
-__all__ = ["Trouble", "instance_of", "is_ended", "is_ready", "is_unschedulable", "trouble_of"]
+__all__ = ["Trouble", "instance_of", "is_active", "is_ended", "is_ready", "is_unschedulable", "trouble_of"]
 
 Object = Mapping[str, Any]
 
@@ -85,6 +85,11 @@ def is_unschedulable(pod: Object) -> bool:
 def is_ended(pod: Object) -> bool:
     """Whether `pod` counts no longer: it is being deleted, or has done its work."""
     return bool(pod["metadata"].get("deletionTimestamp")) or _phase(pod) == "Succeeded"
+
+
+def is_active(pod: Object) -> bool:
+    """Whether its controller counts it (k8s.io/kubernetes, pkg/controller/controller_utils.go)."""
+    return not is_ended(pod) and _phase(pod) != "Failed"
 
 
 def instance_of(pod: Object, version: str | None = None, revision: int | None = None) -> Instance:

@@ -7,7 +7,6 @@ from time import monotonic
 
 import anyio
 
-from aioproviders.deployment.kubernetes.autoscaling import owns_replicas
 from aioproviders.deployment.kubernetes.history import history_of
 from aioproviders.deployment.kubernetes.intent import StoredRelease, list_releases, mark_healthy
 from aioproviders.deployment.kubernetes.kept import told_of
@@ -161,8 +160,7 @@ class _RollingBack:
             else:
                 outcome = f"what ran before was not healthy: {GOES_ON}"
         elif hands.config.on_cancel == "pause" and restored is not None and restored.plan is not None:
-            applied, autoscaled = restored.plan.workload_object, not owns_replicas(restored.workload)
-            outcome, status = await pause(hands, applied, autoscaled=autoscaled)
+            outcome, status = await pause(hands, restored.plan.workload_object)
         tell_cancelled(hands, f"rollback to {self._release.version}", outcome, status)
         return undone
 

@@ -11,7 +11,7 @@ import anyio
 from aioproviders.deployment.kubernetes.api import Api
 from aioproviders.deployment.kubernetes.objects import RELEASE, Object, Ref, annotations_of
 from aioproviders.deployment.kubernetes.ownership import changed_by_others
-from aioproviders.deployment.kubernetes.pods import Trouble, is_unschedulable
+from aioproviders.deployment.kubernetes.pods import Trouble, is_active, is_unschedulable
 from aioproviders.deployment.kubernetes.provenance import essence
 from aioproviders.deployment.kubernetes.waiting import (
     LATE,
@@ -22,6 +22,8 @@ from aioproviders.deployment.kubernetes.waiting import (
 )
 from aioproviders.deployment.kubernetes.watching import Mirror
 from aioproviders.deployment.kubernetes.workloads import (
+    is_controlled_by,
+    is_observed,
     new_pods,
     new_replica_set,
     paused_by,
@@ -156,6 +158,8 @@ class Scene:
             verdict = decide(self.workload, self._first["metadata"].get("generation", 0))
             if verdict.reason == LATE and self._was_late_before():
                 verdict = Verdict("waiting", "the controller still tells of the deadline of before")
+            if verdict.outcome == "done" and self._is_scaling():
+                verdict = Verdict("waiting", "its ReplicaSets are still being scaled")
             self.standing = verdict.message
             lost = f"the API server can't be reached, trying again; last seen: {verdict.message}"
             tell(self, verdict.message if self.lost is None else lost)
@@ -165,6 +169,24 @@ class Scene:
                 return verdict
             with anyio.move_on_after(self._until_doomed()):
                 await changed.wait()
+
+    def _is_scaling(self) -> bool:
+        """Whether its controllers have yet to see what they have done: of two changes at once, the first."""
+        workload = self.workload
+        if not self._deployment or workload["spec"].get("paused"):
+            return False
+        if not self.synced:
+            return True
+        sets = [item for item in self.replica_sets if is_controlled_by(item, workload["metadata"]["uid"])]
+        counts = {
+            sum(item["spec"].get("replicas", 1) for item in sets),
+            sum((item.get("status") or {}).get("replicas", 0) for item in sets),
+            sum(
+                is_active(pod) and any(is_controlled_by(pod, item["metadata"]["uid"]) for item in sets)
+                for pod in self.pods
+            ),
+        }
+        return counts != {workload["spec"].get("replicas", 1)} or not all(map(is_observed, sets))
 
     def _was_late_before(self) -> bool:
         """Whether the deadline was missed before the change: going back to a ReplicaSet does not unsay it."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import anyio
 
 from aioproviders.calls import outside_calls
+from aioproviders.deployment.kubernetes.autoscaling import owns_replicas, without_replicas
 from aioproviders.deployment.kubernetes.objects import Object, Ref
 from aioproviders.deployment.kubernetes.restoring import go_back
 from aioproviders.deployment.kubernetes.rolling import Hands, RolloutError
@@ -99,20 +100,20 @@ def check_pause(hands: Hands, workload: Ref) -> None:
         )
 
 
-async def pause(hands: Hands, workload: Object, *, autoscaled: bool) -> tuple[str, DeploymentStatus]:
+async def pause(hands: Hands, workload: Object) -> tuple[str, DeploymentStatus]:
     """Pause by an apply: the next one, which does not name the field, takes it away.
 
     Args:
         hands: What to work with.
         workload: As it was applied.
-        autoscaled: Whether its number of replicas belongs to an autoscaler.
     """
-    spec = {**workload["spec"], "paused": True}
-    if autoscaled:
-        spec.pop("replicas", None)
+    paused = {**workload, "spec": {**workload["spec"], "paused": True}}
     try:
         with anyio.fail_after(hands.config.rollback_timeout_ms / 1000):
-            await hands.patient.apply({**workload, "spec": spec}, force=hands.config.force)
+            now = await hands.patient.find(Ref.of(workload))
+            if now is not None and not owns_replicas(now):
+                paused = without_replicas(paused)  # an autoscaler's, or whose who has scaled it meanwhile
+            await hands.patient.apply(paused, force=hands.config.force)
     except (ProviderError, TimeoutError) as error:
         return f"it could not be paused: {error}", DeploymentStatus.PROGRESSING
     return "it is paused", DeploymentStatus.PAUSED

@@ -17,6 +17,7 @@ __all__ = [
     "Revision",
     "images_of",
     "is_controlled_by",
+    "is_observed",
     "is_of",
     "merge_patch",
     "new_pods",
@@ -129,6 +130,13 @@ def is_controlled_by(obj: Mapping[str, Any], uid: str) -> bool:
     """Whether the controller of `obj` is the object with that UID; a label can lie."""
     owners = obj["metadata"].get("ownerReferences") or []
     return any(owner.get("controller") and owner.get("uid") == uid for owner in owners)
+
+
+def is_observed(obj: Mapping[str, Any]) -> bool:
+    """Whether its controller has seen it as it is."""
+    seen: int = (obj.get("status") or {}).get("observedGeneration", 0)
+    wanted: int = obj["metadata"].get("generation", 0)
+    return seen >= wanted
 
 
 def selector_of(workload: Object) -> str:

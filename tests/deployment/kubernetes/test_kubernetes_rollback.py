@@ -378,6 +378,33 @@ async def test_a_cancelled_scaling_that_somebody_else_has_changed(provider, conf
     assert (await deployment.read())["spec"]["replicas"] == 3
 
 
+async def test_a_pause_of_what_somebody_else_has_scaled(provider, config, deployment):
+    """The number is theirs, and no hindrance."""
+    (await provider.deploy(config("1.0.0"))).raise_for_error()
+    async with rolling_out(provider, config("2.0.0-never-ready", on_cancel="pause")) as rolling:
+        await deployment.patch({"spec": {"replicas": 3}}, manager="kubectl-scale")
+        rolling.cancel()
+    told = rolling.events[-1]
+    assert (told.status, told.message) == (
+        DeploymentStatus.PAUSED,
+        "the rollout of 2.0.0-never-ready was cancelled: it is paused",
+    )
+    spec = (await deployment.read())["spec"]
+    assert (spec["paused"], spec["replicas"]) == (True, 3)
+
+
+async def test_a_pause_that_is_in_the_way_of_somebody(provider, config, deployment):
+    """It is not forced on them, and the last step says so."""
+    (await provider.deploy(config("1.0.0"))).raise_for_error()
+    async with rolling_out(provider, config("2.0.0-never-ready", on_cancel="pause")) as rolling:
+        await deployment.patch({"spec": {"minReadySeconds": 7}}, manager="somebody")
+        rolling.cancel()
+    told = rolling.events[-1]
+    assert told.status == DeploymentStatus.PROGRESSING
+    assert "it could not be paused: apply Deployment/shop" in told.message
+    assert "spec.minReadySeconds is owned by somebody" in told.message
+
+
 async def test_nothing_is_undone_of_what_others_have_deployed(provider, config):
     """A release that is neither the one to undo nor the one before belongs to somebody else."""
     first, second = config("1.0.0"), config("2.0.0")
