@@ -10,7 +10,8 @@ from aioproviders.deployment.models import DeploymentState, DeploymentStatus, Re
 from aioproviders.deployment.process.config import ProcessDeploymentConfig
 from aioproviders.deployment.process.controller import Target
 from aioproviders.deployment.process.journal import Journal, ReleaseRecord
-from aioproviders.errors import ConfigurationError
+from aioproviders.deployment.releases import find_release
+from aioproviders.errors import ConfigurationError, NotFoundError
 from aioproviders.redaction import secrets_in
 
 __all__ = ["KnownReleases", "past_config", "state_of_past"]
@@ -61,12 +62,35 @@ class KnownReleases:
         record = self._journal.past.current_release
         return None if record is None else Target(record.revision, self.config_of(record))
 
-    def is_healthy(self, target: Target) -> bool:
+    def find(self, version: str) -> ReleaseRecord:
+        """Return the release to roll back to, see `find_release`.
+
+        Raises:
+            NotFoundError: There is none.
+        """
+        past = self._journal.past
+        if not past.releases:
+            raise NotFoundError("nothing is deployed, and nothing was")
+        return past.releases[find_release(past.history(len(past.releases)), version).revision]
+
+    def after_failure(self, new: Target, running: Target | None) -> Target | None:
+        """Return where to go back to when `new` fails: the last release that was healthy."""
+        if running is not None and running.revision == new.revision and self._is_healthy(running):
+            return running if running.replicas != new.replicas else None
+        return self._healthy_before(new.revision, running)
+
+    def after_cancel(self, new: Target, running: Target | None) -> Target | None:
+        """Return where to go back to when `new` is cancelled: what runs, if that was well."""
+        if running is None or self._is_healthy(running):
+            return running
+        return self._healthy_before(new.revision, running) or running
+
+    def _is_healthy(self, target: Target) -> bool:
         """Whether all instances of this release were available once."""
         record = self._journal.past.releases.get(target.revision)
         return record is not None and record.healthy
 
-    def healthy_before(self, revision: int, running: Target | None) -> Target | None:
+    def _healthy_before(self, revision: int, running: Target | None) -> Target | None:
         """Return the last release before `revision` that was healthy; as it runs, if it does."""
         for record in sorted(self._journal.past.releases.values(), key=_by_revision, reverse=True):
             if record.revision >= revision or not record.healthy:

@@ -38,7 +38,6 @@ from aioproviders.deployment.process.rollout import Rollout
 from aioproviders.deployment.process.running_groups import RunningGroups
 from aioproviders.deployment.process.standing import standing, state_of
 from aioproviders.deployment.process.templates import Template, changes_between, same_processes
-from aioproviders.deployment.releases import find_release
 from aioproviders.deployment.rollouts import Rollouts
 from aioproviders.errors import ConflictError, NotFoundError, ProviderStateError
 from aioproviders.logs import ProviderLogger
@@ -200,7 +199,7 @@ class Supervisor:
                 if controller.settled:
                     return self._result(began, f"version {config.version} runs already: unchanged")
             release = None if same else new_release(revision, config.version, template, config.change_cause)
-            fallback = self._fallback(new, target) if config.rollback_on_failure else None
+            fallback = self._known.after_failure(new, target) if config.rollback_on_failure else None
             return await self._roll_out(
                 what, new, release, before=target, fallback=fallback, on_cancel=config.on_cancel
             )
@@ -234,10 +233,10 @@ class Supervisor:
         began = time.monotonic()
         what = f"rollback to {version}"
         with self._turn(what):
-            self._found(version)
+            self._known.find(version)
             await self._supersede()
             past, controller = self._journal.past, self._controller
-            found = self._found(version)
+            found = self._known.find(version)
             before = controller.target
             replicas = before.replicas if before else (past.replicas or self._config.replicas)
             config = self._known.config_of(found, before.config if before else None)
@@ -254,12 +253,6 @@ class Supervisor:
             return await self._roll_out(
                 what, target, release, before=before, fallback=None, on_cancel=on_cancel
             )
-
-    def _found(self, version: str) -> ReleaseRecord:
-        past = self._journal.past
-        if not past.releases:
-            raise NotFoundError("nothing is deployed, and nothing was")
-        return past.releases[find_release(past.history(len(past.releases)), version).revision]
 
     @contextmanager
     def _turn(self, what: str, version: str | None = None) -> Iterator[None]:
@@ -329,7 +322,7 @@ class Supervisor:
             rollout = self._rollout = Rollout(
                 what,
                 target,
-                before=self._undone(target, before),
+                before=self._known.after_cancel(target, before),
                 was=was,
                 fallback=fallback,
                 controller=self._controller,
@@ -354,18 +347,6 @@ class Supervisor:
         if self._rollout is not None and not self._rollout.done.is_set():
             self._rollout.order("abandon")
             await self._rollout.done.wait()
-
-    def _fallback(self, new: Target, running: Target | None) -> Target | None:
-        """Return where to go back to when `new` fails: the last release that was healthy."""
-        if running is not None and running.revision == new.revision and self._known.is_healthy(running):
-            return running if running.replicas != new.replicas else None
-        return self._known.healthy_before(new.revision, running)
-
-    def _undone(self, new: Target, running: Target | None) -> Target | None:
-        """Return where to go back to when `new` is cancelled: what runs, if that was well."""
-        if running is None or self._known.is_healthy(running):
-            return running
-        return self._known.healthy_before(new.revision, running) or running
 
     # What it tells.
 
