@@ -42,6 +42,7 @@ __all__ = [
     "config_class_of",
     "fit",
     "paths_start_at",
+    "start_of_paths",
 ]
 
 
@@ -63,10 +64,14 @@ def paths_start_at(folder: Path) -> dict[str, Any]:
     return {_FOLDER: folder.absolute()}
 
 
+def start_of_paths(info: ValidationInfo) -> Path | None:
+    """Return where relative paths start in a validation; None: where the process runs."""
+    return (info.context or {}).get(_FOLDER)
+
+
 def _located(path: PathT, info: ValidationInfo) -> PathT:
-    folder: Path = (info.context or {}).get(_FOLDER, Path())
     try:
-        return type(path)(folder / Path(path).expanduser())
+        return type(path)((start_of_paths(info) or Path()) / Path(path).expanduser())
     except RuntimeError:
         raise ValueError("begins with '~', and whose home that is can't be told") from None
 

@@ -58,5 +58,5 @@ async def main() -> None:
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as state:
-        os.environ.update(PYTHON=sys.executable, EXAMPLE=str(HERE), STATE=state)
+        os.environ.update(PYTHON=sys.executable, STATE=state)
         asyncio.run(main())

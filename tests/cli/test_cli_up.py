@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import sys
 import urllib.request
 from unittest.mock import ANY
 
@@ -217,6 +218,34 @@ def test_up_fails_where_one_does_not_come_up(terminals):
     assert "panic: bad configuration" in out
     assert "error: worker: failed: " in err
     assert not processes_of(terminals.folder)
+
+
+def test_up_from_another_folder(tmp_path):
+    """What a file says by relative paths is beside it: the program, its folder, the state."""
+    (tmp_path / "shop").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "shop" / "work.py").write_text("import time; print('at work', flush=True); time.sleep(600)")
+    (tmp_path / "shop" / "providers.toml").write_text(
+        f"""
+        [providers.worker]
+        type = "deployment"
+        driver = "process"
+        version = "1.0.0"
+        command = ["{sys.executable}", "work.py"]
+        state_directory = "state"
+        """
+    )
+    file, elsewhere = tmp_path / "shop" / "providers.toml", tmp_path / "elsewhere"
+    up = Reader(start("up", "-c", "../shop/providers.toml", cwd=elsewhere))
+    try:
+        up.wait_for("at work")
+        state = start("status", "worker", "-c", str(file), "--json", cwd=tmp_path)
+        assert json.loads(state.communicate(timeout=30)[0])["status"] == "healthy"
+        assert (tmp_path / "shop" / "state" / "default" / "worker").is_dir()
+        assert list(elsewhere.iterdir()) == []
+    finally:
+        up.process.send_signal(signal.SIGTERM)
+        assert up.end() == 0
 
 
 def test_a_restart_is_noted(terminals):

@@ -1,8 +1,12 @@
 """DeploymentConfig and its parts: what they take, and what they say of what they don't."""
 
+from pathlib import Path
+
 import pytest
 from pydantic import SecretStr, ValidationError
 
+from aioproviders.cli.deploying.overrides import overridden
+from aioproviders.config import paths_start_at
 from aioproviders.deployment import DeploymentConfig, Port, Probe, Strategy
 from aioproviders.deployment.kubernetes.config import KubernetesDeploymentConfig
 from aioproviders.deployment.process.config import ProcessDeploymentConfig
@@ -160,3 +164,17 @@ def test_process_state_is_kept_per_deployment(tmp_path, monkeypatch):
     config = ProcessDeploymentConfig(**REQUIRED, command=["shop"], resources={"memory_mib": 64})
     assert config.directory == tmp_path / "aioproviders" / "default" / "shop"
     assert (config.limits.memory_mib, config.limits.open_files) == (64, None)
+
+
+def test_where_a_providers_file_runs_its_command(tmp_path):
+    """In the file's folder, wherever the program runs; a config without a file where that does."""
+    said = {"name": "web", "version": "1", "command": ["./web"]}
+    from_file = ProcessDeploymentConfig.model_validate(said, context=paths_start_at(tmp_path))
+    assert from_file.working_directory == tmp_path
+    assert overridden(from_file, ["replicas=2"]).working_directory == tmp_path
+    assert ProcessDeploymentConfig(**said).working_directory is None
+    for given, there in (("app", tmp_path / "app"), ("/srv", Path("/srv")), (None, None)):
+        config = ProcessDeploymentConfig.model_validate(
+            {**said, "working_directory": given}, context=paths_start_at(tmp_path)
+        )
+        assert config.working_directory == there

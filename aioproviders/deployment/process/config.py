@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from aioproviders.config import LocalPath, Milliseconds, ProviderConfig, Settings, Whole
+from aioproviders.config import LocalPath, Milliseconds, ProviderConfig, Settings, Whole, start_of_paths
 from aioproviders.deployment.config import DeploymentConfig, is_dns_label
 
 __all__ = ["ProcessDeploymentConfig", "ProcessLimits"]
@@ -45,7 +45,8 @@ class ProcessDeploymentConfig(DeploymentConfig):
             binds with ``SO_REUSEPORT``; "per_replica": each binds ports of its own, which are in the
             variables ``PORT`` and ``PORT_<NAME>``, and `get_status` tells the ``endpoints``.
         host: The address to listen on.
-        working_directory: Where the command runs; by default where the supervisor does.
+        working_directory: Where the command runs; by default, of a providers file, its folder, and else
+            where the supervisor runs.
         state_directory: Where history and logs are kept, in a folder for each deployment, by namespace and
             name; by default ``~/.local/state/aioproviders``, which all of a user's projects share.
         inherit_environment: Whether the replicas have the supervisor's variables: all, none (but ``PATH``,
@@ -91,6 +92,14 @@ class ProcessDeploymentConfig(DeploymentConfig):
         if name != "cleanup" or config.timeout_ms >= least:
             return config
         return config.model_copy(update={"timeout_ms": least})
+
+    @model_validator(mode="before")
+    @classmethod
+    def _runs_beside_its_file(cls, data: Any, info: ValidationInfo) -> Any:
+        folder = start_of_paths(info)
+        if folder is None or not isinstance(data, Mapping) or "working_directory" in data:
+            return data
+        return {**data, "working_directory": folder}
 
     @field_validator("resources")
     @classmethod
