@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from datetime import datetime
+from datetime import UTC, datetime
 
 import anyio
 from anyio.abc import TaskGroup
@@ -25,23 +25,39 @@ _RETRY = 0.5
 
 
 async def last_lines(
-    api: Api, pods: Sequence[Object], *, instance: str | None, lines: int
+    api: Api, pods: Sequence[Object], *, instance: str | None, lines: int, idle: float | None = None
 ) -> AsyncGenerator[LogLine, None]:
     """Yield the last lines of each container, one pod after the other.
 
+    Args:
+        api: The API server.
+        pods: The pods.
+        instance: Only of this one.
+        lines: How many of each container.
+        idle: Seconds to wait for each next line.
+
     Raises:
         NotFoundError: There is no such instance.
-        ProviderError: The cluster can't tell.
+        ProviderError: The cluster can't tell of one; raised when all others have been told.
     """
     chosen = [pod for pod in pods if instance is None or pod["metadata"]["name"] == instance]
     if instance is not None and not chosen:
         known = ", ".join(sorted(pod["metadata"]["name"] for pod in pods)) or "none"
         raise NotFoundError(f"there is no instance {instance!r}; there are: {known}")
+    failure: ProviderError | None = None
     for pod in sorted(chosen, key=lambda item: str(item["metadata"]["name"])):
         for container in _begun(pod):
-            async with aclosing(_lines(api, pod, container, lines=lines, follow=False)) as found:
-                async for line in found:
-                    yield line
+            told = _lines(api, pod, container, lines=lines, follow=False, idle=idle)
+            async with aclosing(told) as found:
+                try:
+                    async for line in found:
+                        yield line
+                except NotFoundError:
+                    continue  # its pod has gone meanwhile
+                except ProviderError as error:
+                    failure = error
+    if failure is not None:
+        raise failure
 
 
 class Following:
@@ -51,14 +67,13 @@ class Following:
         api: The API server.
         workload: Whose pods.
         instance: Only of this pod.
-        lines: The last lines of each to begin with.
+        lines: The last lines of each to begin with; of what begins later, all.
     """
 
     def __init__(self, api: Api, workload: Object, *, instance: str | None, lines: int) -> None:
         self._api, self._workload = api, workload
         self._instance, self._lines = instance, lines
         self._open: set[tuple[str, str, int]] = set()
-        self._seen: dict[tuple[str, str], datetime | None] = {}
         self._scope = anyio.CancelScope()
         self._sending, self.receiving = anyio.create_memory_object_stream[LogLine | ProviderError](_BUFFER)
 
@@ -77,40 +92,46 @@ class Following:
                 try:
                     async with aclosing(mirror.changes()) as changes:
                         async for _ in changes:
-                            for pod in mirror.objects.values():
-                                self._begin(task_group, pod)
+                            pods = list(mirror.objects.values())
+                            there = {pod["metadata"]["uid"] for pod in pods}
+                            self._open = {key for key in self._open if key[0] in there}
+                            lines = None if mirror.synced else self._lines
+                            for pod in pods:
+                                self._begin(task_group, pod, lines)
                 except ProviderError as error:
                     await self._sending.send(error)
                     task_group.cancel_scope.cancel()
 
-    def _begin(self, task_group: TaskGroup, pod: Object) -> None:
+    def _begin(self, task_group: TaskGroup, pod: Object, lines: int | None) -> None:
         name = pod["metadata"]["name"]
         if is_ended(pod) or (self._instance is not None and name != self._instance):
             return
         for container, restarts in _begun(pod).items():
-            # A container that is started anew has a log of its own.
-            if (name, container, restarts) not in self._open:
-                self._open.add((name, container, restarts))
-                task_group.start_soon(self._follow, pod, container, self._sending.clone())
+            # A container that is started anew has a log of its own, and so has a pod of the same name.
+            key = (pod["metadata"]["uid"], container, restarts)
+            if key not in self._open:
+                self._open.add(key)
+                task_group.start_soon(self._follow, pod, container, lines, self._sending.clone())
 
     async def _follow(
-        self, pod: Object, container: str, sending: MemoryObjectSendStream[LogLine | ProviderError]
+        self,
+        pod: Object,
+        container: str,
+        lines: int | None,
+        sending: MemoryObjectSendStream[LogLine | ProviderError],
     ) -> None:
-        key = (pod["metadata"]["name"], container)
-        lines, again = self._lines, False
+        seen: datetime | None = None
         async with sending:
             while True:
+                since = seen  # what is not later was told before the connection broke
+                count = lines if since is None else None
+                stream = _lines(self._api, pod, container, lines=count, follow=True, since=since)
                 try:
-                    since = self._seen.get(key)
-                    stream = _lines(
-                        self._api, pod, container, lines=None if again else lines, follow=True, since=since
-                    )
                     async with aclosing(stream):
                         async for line in stream:
-                            last = self._seen.get(key)
-                            if again and last is not None and line.at is not None and line.at <= last:
-                                continue  # told before the connection broke
-                            self._seen[key] = line.at or last
+                            if since is not None and line.at is not None and line.at <= since:
+                                continue
+                            seen = line.at or seen
                             await sending.send(line)
                 except NotFoundError:
                     return
@@ -118,7 +139,6 @@ class Following:
                     if not error.retryable:
                         await sending.send(error)
                         return
-                    again = True
                     await anyio.sleep(_RETRY)
                 else:
                     return  # the container has ended; the next one's log is another
@@ -132,6 +152,7 @@ async def _lines(  # noqa: PLR0913 - as many as the server's query has
     lines: int | None,
     follow: bool,
     since: datetime | None = None,
+    idle: float | None = None,
 ) -> AsyncGenerator[LogLine, None]:
     name = pod["metadata"]["name"]
     path = await api.path(Ref("v1", "Pod", pod["metadata"]["namespace"], name))
@@ -141,8 +162,9 @@ async def _lines(  # noqa: PLR0913 - as many as the server's query has
     if lines is not None:
         query["tailLines"] = lines
     elif since is not None:
-        query["sinceTime"] = since.strftime("%Y-%m-%dT%H:%M:%SZ")
-    async with aclosing(api.lines(f"{path}/log", query)) as raw:
+        # Containers' times are those of their nodes' zones.
+        query["sinceTime"] = since.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    async with aclosing(api.lines(f"{path}/log", query, idle=idle)) as raw:
         async for line in raw:
             at, text = _split(line.decode(errors="replace"))
             yield LogLine(instance=name, text=text, at=at)

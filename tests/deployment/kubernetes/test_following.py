@@ -10,8 +10,8 @@ from scripted_api import ScriptedApi, config, kubeconfig
 
 from aioproviders.deployment.kubernetes.api import Api
 from aioproviders.deployment.kubernetes.connection import connect
-from aioproviders.deployment.kubernetes.output import Following
-from aioproviders.errors import AuthenticationError
+from aioproviders.deployment.kubernetes.output import Following, last_lines
+from aioproviders.errors import AuthenticationError, RequestError
 
 PODS = "GET /api/v1/namespaces/shop/pods"
 LOG = f"{PODS}/web-1/log"
@@ -114,6 +114,52 @@ async def test_what_is_not_followed(tmp_path, change):
             await stream.receive()
             assert not change
     assert sum(each.path.endswith("/log") for each in server.seen) == (0 if change else 2)
+
+
+async def test_a_pod_that_is_made_anew(tmp_path):
+    """A StatefulSet's has the same name, and another log, which is told from its beginning."""
+    logs = [writing(stamped(1, "first")), writing(stamped(2, "second"))]
+    async with following(tmp_path, logs, [pod(uid="2", resourceVersion="2")]) as (server, stream, changed):
+        assert [line.text for line in await received(stream, 1)] == ["first"]
+        changed.set()
+        assert [line.text for line in await received(stream, 1)] == ["second"]
+    first, second = (each.query for each in server.seen if each.path.endswith("/log"))
+    assert (first.get("tailLines"), second.get("tailLines")) == ("10", None)
+
+
+async def test_a_log_that_breaks_before_its_first_line(tmp_path):
+    """It is asked for again as it was."""
+    logs = [writing(ends=False), writing(stamped(1, "one"))]
+    async with following(tmp_path, logs) as (server, stream, _):
+        await received(stream, 1)
+    assert [each.query["tailLines"] for each in server.seen if each.path.endswith("/log")] == ["10", "10"]
+
+
+async def test_times_of_a_log_that_goes_on(tmp_path):
+    """A node's time zone counts; lines of one moment are told, but those that were told before."""
+    zoned = [f"2030-01-02T10:00:0{second}.5+08:00 {text}\n".encode() for second, text in ((1, "a"), (2, "b"))]
+    rest = [zoned[1], *(b"2030-01-02T10:00:03.0000000%d+08:00 c\n" % number for number in (1, 2, 3))]
+    async with following(tmp_path, [writing(*zoned, ends=False), writing(*rest)]) as (server, stream, _):
+        assert [line.text for line in await received(stream, 5)] == ["a", "b", "c", "c", "c"]
+    assert server.seen[-1].query["sinceTime"] == "2030-01-02T02:00:02Z"
+
+
+async def test_the_last_lines_of_some(tmp_path):
+    """What has gone is left out; what can't be told is told when all else has been."""
+    gone = (404, {"kind": "Status", "code": 404, "message": "pods web-1 not found"})
+    down = (500, {"kind": "Status", "code": 500, "message": "the node is down"})
+    pods = [pod(), pod(name="web-2"), pod(name="web-3")]
+    script = {LOG: [gone], LOG.replace("web-1", "web-2"): [down]}
+    script[LOG.replace("web-1", "web-3")] = [writing(stamped(1, "here"))]
+    async with ScriptedApi(script) as server:
+        path = tmp_path / "kubeconfig"
+        path.write_text(kubeconfig(server.url))
+        connection = await connect(config(kubeconfig_path=path))
+        found = last_lines(Api(connection), pods, instance=None, lines=1, idle=5)
+        assert (await anext(found)).text == "here"
+        with pytest.raises(RequestError, match="the node is down"):
+            await anext(found)
+        await connection.close()
 
 
 async def test_a_log_that_is_gone(tmp_path):
