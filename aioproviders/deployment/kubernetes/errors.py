@@ -31,6 +31,8 @@ _NOT_OF_THE_KIND = re.compile(
     r"failed to (?:create typed patch object|convert new object) \([^)]*\)(?: to proper version)?: "
     r"(?:unable to convert unstructured object to [^:]*: )?(.*)"
 )
+# It shows the value, which may be a secret's.
+_GOT = re.compile(r", got .*", re.DOTALL)
 _NO_NAMESPACE = re.compile(r'^namespaces "([^"]*)" not found$')
 _NOTES = "metadata.annotations.aioproviders.dev/"
 _IMMUTABLE = "field is immutable"
@@ -88,7 +90,8 @@ def _error(  # noqa: PLR0911, PLR0913, PLR0917 - one table
 ) -> ProviderError:
     unfit = _NOT_OF_THE_KIND.search(said)
     if unfit is not None:
-        return ConfigurationError(f"{what}: {unfit[1].lstrip('.')}", status_code=_BAD_REQUEST, sent=False)
+        told = _GOT.sub("", unfit[1].lstrip("."))
+        return ConfigurationError(f"{what}: {told}", status_code=_BAD_REQUEST, sent=False)
     if code == _UNAUTHORIZED:
         return AuthenticationError(
             f"{what}: the API server does not accept the credentials ({said})", status_code=code, sent=False

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,6 +39,8 @@ _NAME, _MANAGED_BY, _VERSION_LABEL = (
     "app.kubernetes.io/version",
 )
 _LABEL_VALUE = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
+
+_SHORTEST_SECRET = 4
 
 FindResource = Callable[[str, str], Awaitable[Resource]]
 
@@ -84,6 +87,18 @@ class Plan:
         pod = self.workload_object.get("spec", {}).get("template", {}).get("spec", {})
         return tuple(container["image"] for container in pod.get("containers") or () if "image" in container)
 
+    @property
+    def secrets(self) -> frozenset[str]:
+        """What the Secrets among the objects hold, as far as that is text."""
+        found: set[str] = set()
+        for obj in self.objects:
+            if obj["kind"] != "Secret":
+                continue
+            for part, value in (*_items(obj, "stringData"), *_items(obj, "data")):
+                found.add(value if part == "stringData" else _decoded(value))
+        # Masking what is shorter would leave little of any message.
+        return frozenset(text for text in found if len(text) >= _SHORTEST_SECRET)
+
     @classmethod
     def of(cls, objects: Sequence[Object], workload: Ref, version: str, change_cause: str | None) -> Plan:
         """Make the plan of objects; the workload is told version, cause and release in its annotations."""
@@ -97,6 +112,19 @@ class Plan:
         notes = {RELEASE: release, **({CHANGE_CAUSE: change_cause} if change_cause else {})}
         stamped = [_annotated(obj, notes) if Ref.of(obj) == workload else obj for obj in told]
         return cls(release, version, change_cause, workload, tuple(stamped))
+
+
+def _items(secret: Object, part: str) -> Iterator[tuple[str, str]]:
+    values = secret.get(part)
+    for value in values.values() if isinstance(values, dict) else ():
+        yield part, str(value)
+
+
+def _decoded(value: str) -> str:
+    try:
+        return base64.b64decode(value, validate=True).decode()
+    except ValueError:
+        return ""
 
 
 async def make_plan(config: KubernetesDeploymentConfig, find_resource: FindResource) -> Plan:

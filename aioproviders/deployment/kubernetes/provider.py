@@ -69,6 +69,7 @@ class KubernetesDeploymentProvider(DeploymentProvider[KubernetesDeploymentConfig
         self._apis: tuple[Api, Api] | None = None
         self._last = self.config
         self._ref: Ref | None = None
+        self._plan_secrets: frozenset[str] = frozenset()
 
     async def initialize(self) -> None:
         """Read the kubeconfig and make the client; the cluster is not asked anything."""
@@ -187,7 +188,10 @@ class KubernetesDeploymentProvider(DeploymentProvider[KubernetesDeploymentConfig
             raise NotFoundError(f"{ref} is not there")
         if not follow:
             pods = await self._pods(self._api, workload)
-            async with aclosing(last_lines(self._api, pods, instance=instance, lines=lines)) as found:
+            told = last_lines(
+                self._api, pods, instance=instance, lines=lines, idle=self.config.timeout_ms / 1000
+            )
+            async with aclosing(told) as found:
                 async for line in found:
                     yield self._masked(line)
             return
@@ -210,13 +214,16 @@ class KubernetesDeploymentProvider(DeploymentProvider[KubernetesDeploymentConfig
         assert self._apis is not None  # noqa: S101 - likewise
         api, patient = self._apis
         # What is concealed in passing is forgotten in time, and a config may have more than that.
-        redactor = Redactor(secrets_in(self.config) | secrets_in(config))
+        redactor = Redactor(secrets_in(self.config) | secrets_in(config) | self._plan_secrets)
         return Hands(api, patient, self._patience, config, self._rollouts, self.logger, redactor)
 
     async def _planned(self, config: DeploymentConfig) -> tuple[KubernetesDeploymentConfig, Plan]:
         complete = self._completed(config)
         self.conceal(*secrets_in(complete) - secrets_in(self.config))
-        return complete, await make_plan(complete, self._api.resource)
+        plan = await make_plan(complete, self._api.resource)
+        self._plan_secrets = plan.secrets
+        self.conceal(*plan.secrets)
+        return complete, plan
 
     async def _changes(self, config: KubernetesDeploymentConfig, plan: Plan) -> tuple[Change, ...]:
         gone: tuple[Ref, ...] = ()
