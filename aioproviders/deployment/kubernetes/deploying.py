@@ -11,9 +11,10 @@ import anyio
 from aioproviders.deployment.kubernetes.apply import Applied, apply_plan
 from aioproviders.deployment.kubernetes.intent import (
     StoredRelease,
+    delete_releases,
+    kept_releases,
     list_releases,
     mark_healthy,
-    trim_releases,
     write_release,
 )
 from aioproviders.deployment.kubernetes.kept import told_of
@@ -41,7 +42,7 @@ from aioproviders.deployment.kubernetes.undoing import (
 )
 from aioproviders.deployment.kubernetes.waiting import counts_of, rollout_verdict, updates_by_itself
 from aioproviders.deployment.kubernetes.workloads import paused_by
-from aioproviders.deployment.models import DeploymentResult, DeploymentStatus
+from aioproviders.deployment.models import DeploymentMetadata, DeploymentResult, DeploymentStatus
 from aioproviders.errors import ConflictError, ProviderError
 
 __all__ = ["Deploying"]
@@ -82,11 +83,10 @@ class Deploying:
             return await self._failed(failure)
         except ProviderError as error:
             hands.logger.error("rollout.failed", version=plan.version, error=error.message)  # noqa: TRY400 - expected
-            undone = await shielded(self._undo_half)
-            if undone.scene is not None:
-                return await self._half_undone(error, undone, undone.scene)
-            hands.rollouts.tell("finished", DeploymentStatus.FAILED, error.message)
-            raise
+            result = await self._stopped(error)
+            if result is None:
+                raise
+            return result
         except anyio.get_cancelled_exc_class():
             if self._begun:
                 await shielded(self._cancelled)
@@ -152,10 +152,12 @@ class Deploying:
                 return
             releases = [stored, *(item for item in earlier if item.release != plan.release)]
             named = {annotations_of(item).get(RELEASE, "") for item in scene.replica_sets}
-            kept = await trim_releases(hands.api, plan.workload, releases, hands.config.history_limit, named)
+            kept = kept_releases(releases, hands.config.history_limit, named)
+            dropped = [release for release in releases if release not in kept]
             if hands.config.prune:
-                dropped = [release for release in releases if release not in kept]
                 await prune(hands.api, plan, kept, dropped)
+            # Not before, or nobody would know any more what they had made.
+            await delete_releases(hands.api, plan.workload, dropped)
         except ProviderError as error:
             hands.logger.warning("rollout.not_tidied", version=plan.version, error=error.message)
 
@@ -179,16 +181,30 @@ class Deploying:
                 f"{message}; rolling back" if self._before is not None else message,
                 replicas=counts_of(failure.workload),
             )
-            undone = await shielded(self._go_back)
+
+            async def go_back() -> Undone:
+                undone = await self._go_back()
+                self._tell_undone(undone, message, undone.workload or workload)
+                return undone
+
+            undone = await shielded(go_back)
             message += f"; {undone}"
             workload = undone.workload or workload
             if undone.scene is not None:
                 workload, scene, status = undone.scene.workload, undone.scene, DeploymentStatus.ROLLED_BACK
-                hands.logger.warning("rollout.rolled_back", version=undone.version, failed=plan.version)
+        else:
+            hands.rollouts.tell("finished", status, message, replicas=counts_of(workload))
         metadata = await describe_workload(hands, workload, scene, self._started)
         metadata["diagnosis"] = failure.diagnosis
-        hands.rollouts.tell("finished", status, message, replicas=counts_of(workload))
         return result_of(workload, status, message, metadata, _reworded(failure.error, message))
+
+    def _tell_undone(self, undone: Undone, message: str, workload: Object) -> None:
+        """Tell what has come of undoing, before a cancellation of the caller can get in between."""
+        hands, status = self._hands, DeploymentStatus.FAILED
+        if undone.scene is not None:
+            workload, status = undone.scene.workload, DeploymentStatus.ROLLED_BACK
+            hands.logger.warning("rollout.rolled_back", version=undone.version, failed=self._plan.version)
+        hands.rollouts.tell("finished", status, f"{message}; {undone}", replicas=counts_of(workload))
 
     async def _go_back(self) -> Undone:
         before = self._before
@@ -201,37 +217,65 @@ class Deploying:
     async def _undo_half(self) -> Undone:
         """Undo an apply that failed behind the workload, as at an autoscaler that the server refuses."""
         hands, plan = self._hands, self._plan
-        applying = self._stored is not None and self._applied is None
-        if not applying or self._before is None or not hands.config.rollback_on_failure:
-            return Undone()
-        try:
-            with anyio.fail_after(hands.config.rollback_timeout_ms / 1000):
-                now = await hands.patient.find(plan.workload)
-        except (ProviderError, TimeoutError):
-            return Undone()
-        if now is None or annotations_of(now).get(RELEASE) != plan.release:
-            return Undone()  # the workload is as it was
+        if self._stored is None or self._applied is not None:
+            return Undone(told=UNCHANGED)  # not applied yet, or somebody else's by now
+        now, error = await self._look()
+        if error:
+            return Undone(error=error)
+        if now is None:
+            return Undone(told=UNCHANGED)  # the workload is as it was
+        if self._before is None or not hands.config.rollback_on_failure:
+            return Undone(workload=now, told=f"{plan.workload} was applied, and goes on by itself")
         return await self._go_back()
 
-    async def _half_undone(self, error: ProviderError, undone: Undone, scene: Scene) -> DeploymentResult:
-        hands, plan, workload = self._hands, self._plan, scene.workload
-        message = f"{plan.version} failed: {error.message}; {undone}"
-        hands.logger.warning("rollout.rolled_back", version=undone.version, failed=plan.version)
-        metadata = await describe_workload(hands, workload, scene, self._started)
-        status = DeploymentStatus.ROLLED_BACK
-        hands.rollouts.tell("finished", status, message, replicas=counts_of(workload))
-        return result_of(workload, status, message, metadata, _reworded(error, message))
+    async def _look(self) -> tuple[Object | None, str]:
+        """Return the workload if it has been applied, and why that can't be told, if it can't."""
+        hands, plan = self._hands, self._plan
+        limit = hands.config.rollback_timeout_ms / 1000
+        try:
+            with anyio.fail_after(limit):
+                now = await hands.patient.find(plan.workload)
+        except (ProviderError, TimeoutError) as error:
+            return None, str(error) or f"{plan.workload} could not be looked at within {limit:g} s"
+        return now if now is not None and annotations_of(now).get(RELEASE) == plan.release else None, ""
+
+    async def _stopped(self, error: ProviderError) -> DeploymentResult | None:
+        """Return what came of an apply that failed; None where nothing of the workload was changed."""
+        hands, plan = self._hands, self._plan
+        message = f"{plan.version} failed: {error.message}"
+
+        async def undo_half() -> Undone:
+            undone = await self._undo_half()
+            if undone.told == UNCHANGED and undone.error is None:
+                hands.rollouts.tell("finished", DeploymentStatus.FAILED, error.message)
+            else:
+                self._tell_undone(undone, message, undone.workload or plan.workload_object)
+            return undone
+
+        undone = await shielded(undo_half)
+        if undone.told == UNCHANGED and undone.error is None:
+            return None
+        workload, scene, status = undone.workload, undone.scene, DeploymentStatus.FAILED
+        if scene is not None:
+            workload, status = scene.workload, DeploymentStatus.ROLLED_BACK
+        metadata = DeploymentMetadata()
+        if workload is not None:
+            metadata = await describe_workload(hands, workload, scene, self._started)
+        message += f"; {undone}"
+        return result_of(plan.workload, status, message, metadata, _reworded(error, message))
 
     async def _cancelled(self) -> Undone:
         hands, plan, undone = self._hands, self._plan, Undone(told=UNCHANGED)
         outcome, status = f"{plan.version} rolls out by itself", DeploymentStatus.PROGRESSING
         if self._stored is None:
             outcome, status = undone.outcome
-        elif hands.config.on_cancel == "pause":
-            outcome, status = await pause(hands, plan.workload_object)
         elif hands.config.on_cancel == "rollback":
             undone = await self._take_back()
             outcome, status = undone.outcome
+        elif self._applied is None and await self._look() == (None, ""):
+            outcome, status = undone.outcome
+        elif hands.config.on_cancel == "pause":
+            outcome, status = await pause(hands, plan.workload_object)
         tell_cancelled(hands, f"rollout of {plan.version}", outcome, status)
         return undone
 

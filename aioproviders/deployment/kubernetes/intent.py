@@ -9,7 +9,7 @@ import base64
 import binascii
 import gzip
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -33,11 +33,12 @@ from aioproviders.errors import NotFoundError, RequestError
 
 __all__ = [
     "StoredRelease",
+    "delete_releases",
+    "kept_releases",
     "list_releases",
     "mark_healthy",
     "objects_of_others",
     "read_release",
-    "trim_releases",
     "write_release",
 ]
 
@@ -136,31 +137,27 @@ async def mark_healthy(api: Api, workload: Ref, release: str) -> None:
     await api.patch(_ref(workload, release), {"metadata": {"annotations": {HEALTHY: "true"}}})
 
 
-async def trim_releases(
-    api: Api, workload: Ref, releases: Sequence[StoredRelease], keep: int, needed: Collection[str] = ()
+def kept_releases(
+    releases: Sequence[StoredRelease], keep: int, needed: Collection[str] = ()
 ) -> tuple[StoredRelease, ...]:
-    """Delete all but the last releases; side by side.
+    """Return those of `releases` that stay, newest first.
 
     Args:
-        api: The API server.
-        workload: The workload.
         releases: Newest first, as of `list_releases`.
         keep: So many stay; the last healthy one stays in any case.
         needed: Hashes of others that stay, such as those that live ReplicaSets name.
-
-    Returns:
-        Those that stay, newest first.
     """
     last_healthy = next((release.release for release in releases if release.healthy), None)
-    kept = tuple(
+    return tuple(
         release
         for number, release in enumerate(releases)
         if number < keep or release.release in needed or release.release == last_healthy
     )
-    await side_by_side(
-        partial(api.delete, _ref(workload, release.release)) for release in releases if release not in kept
-    )
-    return kept
+
+
+async def delete_releases(api: Api, workload: Ref, releases: Iterable[StoredRelease]) -> None:
+    """Delete stored releases, side by side; what they made is not named by anything thereafter."""
+    await side_by_side(partial(api.delete, _ref(workload, release.release)) for release in releases)
 
 
 def _ref(workload: Ref, release: str) -> Ref:

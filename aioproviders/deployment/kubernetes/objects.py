@@ -13,6 +13,7 @@ __all__ = [
     "HEALTHY",
     "MANAGER",
     "RELEASE",
+    "RESTORER",
     "TEMPLATE",
     "VERSION",
     "WORKLOADS",
@@ -31,6 +32,8 @@ MANAGER = "aioproviders"
 """Our field manager, and what ``app.kubernetes.io/managed-by`` says."""
 HANDOVER = "aioproviders-handover"
 """The manager that holds the number of replicas from when we let go of it until the autoscaler sets it."""
+RESTORER = "aioproviders-rollback"
+"""The manager that holds what was brought back of a revision that is none of our releases."""
 RELEASE = "aioproviders.dev/release"
 """Annotation of a workload: the hash of the release; and the type and a label of stored releases."""
 VERSION = "aioproviders.dev/version"
@@ -56,6 +59,11 @@ class Ref(NamedTuple):
         """Return what names `obj`."""
         metadata = obj["metadata"]
         return cls(obj["apiVersion"], obj["kind"], metadata.get("namespace"), metadata["name"])
+
+    @property
+    def identity(self) -> tuple[str, str, str | None, str]:
+        """What it is whatever version of its kind it is named by."""
+        return self.group, self.kind, self.namespace, self.name
 
     @property
     def group(self) -> str:

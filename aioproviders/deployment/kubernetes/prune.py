@@ -11,12 +11,12 @@ from aioproviders.deployment.kubernetes.intent import StoredRelease, objects_of_
 from aioproviders.deployment.kubernetes.objects import Ref, is_applied_by_us
 from aioproviders.deployment.kubernetes.plan import Plan
 from aioproviders.deployment.kubernetes.side_by_side import side_by_side
-from aioproviders.errors import ConfigurationError, ConflictError
+from aioproviders.errors import ConfigurationError, ConflictError, ProviderError
 
 __all__ = ["find_leftovers", "leftovers", "prune"]
 
-_NEVER = frozenset({"Namespace", "PersistentVolumeClaim", "PersistentVolume", "CustomResourceDefinition"})
-"""What holds data of others, or takes much more with it."""
+_NEVER = frozenset({"PersistentVolumeClaim"})
+"""What holds data."""
 _BY_CONTENT = re.compile(r"-(env|settings)-[0-9a-f]{10}")
 
 
@@ -31,13 +31,18 @@ def leftovers(
         dropped: Releases that are not kept any more.
 
     Returns:
-        What to delete: never a Namespace, a volume or a definition; a ConfigMap or Secret that is named by
-        its content only when no kept release has it.
+        What to delete: never a volume, or what belongs to the whole cluster, where deployments of other
+        namespaces may need it; a ConfigMap or Secret that is named by its content only when no kept
+        release has it.
     """
-    current = set(plan.refs)
-    needed = {ref for release in kept for ref in release.objects if _is_by_content(ref, plan)}
-    made = dict.fromkeys(ref for release in (*kept, *dropped) for ref in release.objects)
-    return tuple(ref for ref in made if ref not in current and ref not in needed and ref.kind not in _NEVER)
+    current = {ref.identity for ref in plan.refs}
+    needed = {ref.identity for release in kept for ref in release.objects if _is_by_content(ref, plan)}
+    made = {ref.identity: ref for release in (*dropped, *reversed(kept)) for ref in release.objects}
+    return tuple(
+        ref
+        for identity, ref in made.items()
+        if identity not in current | needed and ref.namespace is not None and ref.kind not in _NEVER
+    )
 
 
 async def find_leftovers(
@@ -45,8 +50,9 @@ async def find_leftovers(
 ) -> tuple[Ref, ...]:
     """Return `leftovers` but for what another deployment of ours has made its own; a request at most."""
     found = leftovers(plan, kept, dropped)
-    others = await objects_of_others(api, plan.workload) if found else frozenset()
-    return tuple(ref for ref in found if ref not in others)
+    taken = await objects_of_others(api, plan.workload) if found else ()
+    others = {ref.identity for ref in taken}
+    return tuple(ref for ref in found if ref.identity not in others)
 
 
 async def prune(
@@ -58,8 +64,12 @@ async def prune(
 
     Returns:
         What was deleted.
+
+    Raises:
+        ProviderError: Something could not be deleted; all else is.
     """
     deleted: list[Ref] = []
+    failed: list[ProviderError] = []
 
     async def delete(ref: Ref) -> None:
         try:
@@ -72,8 +82,12 @@ async def prune(
                 deleted.append(ref)
         except (ConflictError, ConfigurationError):
             return  # made anew in this moment; or its kind is gone, and it with it
+        except ProviderError as error:
+            failed.append(error)
 
     await side_by_side(partial(delete, ref) for ref in await find_leftovers(api, plan, kept, dropped))
+    if failed:
+        raise failed[0]
     return tuple(sorted(deleted))
 
 

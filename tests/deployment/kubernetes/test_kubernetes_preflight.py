@@ -10,9 +10,10 @@ from scripted_api import kubeconfig as kubeconfig_of
 from aioproviders.deployment.kubernetes.apply import apply_plan
 from aioproviders.deployment.kubernetes.health import cluster_health
 from aioproviders.deployment.kubernetes.intent import (
+    delete_releases,
+    kept_releases,
     list_releases,
     mark_healthy,
-    trim_releases,
     write_release,
 )
 from aioproviders.deployment.kubernetes.preflight import Preflight
@@ -79,7 +80,7 @@ async def test_the_role_that_is_told_would_do(limited, limited_kubeconfig):
         smaller = await granted.plan(settings={"A": "1"})
         assert [str(ref) for ref in await prune(granted.api, smaller, releases)] == ["Service/web"]
         await granted.api.patch(plan.workload, {"spec": {"replicas": 0}}, subresource="scale")
-        await trim_releases(granted.api, plan.workload, releases, 0)
+        await delete_releases(granted.api, plan.workload, releases)
 
 
 async def test_a_dry_run_tells_all_that_is_missing(limited_kubeconfig, namespace):
@@ -173,7 +174,7 @@ async def test_the_requests_of_a_deploy_are_few(here):
         stored = await write_release(here.api, plan, earlier)
         if not stored.healthy:
             await mark_healthy(here.api, plan.workload, plan.release)
-        kept = await trim_releases(here.api, plan.workload, earlier or (stored,), 10)
+        kept = kept_releases(earlier or (stored,), 10)
         await prune(here.api, plan, kept)
 
     async with here.counted() as first:

@@ -1,18 +1,24 @@
 """Releases that are kept in the cluster, and what is deleted when they go."""
 
+from datetime import UTC, datetime
+
 import pytest
+import yaml
 from cluster import cluster
 from pydantic import SecretStr
 
 from aioproviders.deployment.kubernetes.apply import apply_plan
 from aioproviders.deployment.kubernetes.intent import (
+    StoredRelease,
+    delete_releases,
+    kept_releases,
     list_releases,
     mark_healthy,
     read_release,
-    trim_releases,
     write_release,
 )
 from aioproviders.deployment.kubernetes.objects import Ref
+from aioproviders.deployment.kubernetes.plan import Plan
 from aioproviders.deployment.kubernetes.prune import leftovers, prune
 from aioproviders.errors import NotFoundError, RequestError
 
@@ -106,8 +112,9 @@ async def test_only_so_many_are_kept(here):
     needed = await release(here, "2.0.0")
     plan = await release(here, "3.0.0", "4.0.0", "5.0.0")
     releases = await list_releases(here.api, plan.workload)
-    kept = await trim_releases(here.api, plan.workload, releases, 2, {needed.release})
+    kept = kept_releases(releases, 2, {needed.release})
     assert versions_of(kept) == ["5.0.0", "4.0.0", "2.0.0", "1.0.0"]
+    await delete_releases(here.api, plan.workload, [each for each in releases if each not in kept])
     assert versions_of(await list_releases(here.api, plan.workload)) == versions_of(kept)
 
 
@@ -134,7 +141,7 @@ async def test_settings_stay_while_a_release_needs_them(here):
     plan = await release(here, "2.0.0", settings={"A": "2"})
     releases = await list_releases(here.api, plan.workload)
     assert await prune(here.api, plan, releases) == ()
-    kept = await trim_releases(here.api, plan.workload, releases, 1)
+    kept = kept_releases(releases, 1)
     dropped = [stored for stored in releases if stored not in kept]
     deleted = await prune(here.api, plan, kept, dropped)
     assert {ref.kind for ref in deleted} == {"ConfigMap", "Secret"}
@@ -207,3 +214,74 @@ spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Mi}}}
     plan = await release(here, "2.0.0", image=None, manifests=[tmp_path / "b.yaml"])
     assert await prune(here.api, plan, await list_releases(here.api, plan.workload)) == ()
     assert await here.api.find(Ref("v1", "PersistentVolumeClaim", here.namespace, "data")) is not None
+
+
+async def test_another_version_of_the_same_kind(here, tmp_path):
+    """It names the same object, which is not left over."""
+
+    def manifests(version, **spec):
+        scaler = {
+            "apiVersion": f"autoscaling/{version}",
+            "kind": "HorizontalPodAutoscaler",
+            "metadata": {"name": "web"},
+            "spec": {
+                "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"},
+                "maxReplicas": 2,
+                **spec,
+            },
+        }
+        deployment = {
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "metadata": {"name": "web"},
+            "spec": {
+                "selector": {"matchLabels": {"app": "web"}},
+                "template": {
+                    "metadata": {"labels": {"app": "web"}},
+                    "spec": {"containers": [{"name": "web", "image": "web"}]},
+                },
+            },
+        }
+        (tmp_path / "m.yaml").write_text(yaml.safe_dump_all([scaler, deployment]))
+        return {"image": None, "manifests": [tmp_path / "m.yaml"]}
+
+    await release(here, "1.0.0", **manifests("v1"))
+    plan = await release(here, "2.0.0", **manifests("v2"))
+    assert await prune(here.api, plan, await list_releases(here.api, plan.workload)) == ()
+    scaler = Ref("autoscaling/v2", "HorizontalPodAutoscaler", here.namespace, "web")
+    assert await here.api.find(scaler) is not None
+
+
+def test_what_belongs_to_the_whole_cluster_stays():
+    """Deployments of other namespaces may need it, and they are not asked."""
+    workload = Ref("apps/v1", "Deployment", "shop", "web")
+    role = Ref("rbac.authorization.k8s.io/v1", "ClusterRole", None, "web")
+    settings = Ref("v1", "ConfigMap", "shop", "web")
+    moment = datetime(2030, 1, 2, tzinfo=UTC)
+    stored = StoredRelease("a", "1", True, moment, moment, None, (), (workload, role, settings))
+    plan = Plan(
+        "b",
+        "2",
+        None,
+        workload,
+        ({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web", "namespace": "shop"}},),
+    )
+    assert leftovers(plan, [stored]) == (settings,)
+
+
+async def test_what_can_not_be_deleted_keeps_nothing_else(here, monkeypatch):
+    """All else is deleted, and then it is told."""
+    old = await release(here, "1.0.0", **WITH_ALL)
+    plan = await release(here, "2.0.0")
+    delete = here.api.delete
+
+    async def refuse(ref, **options):
+        if ref.kind == "Service":
+            raise RequestError("no")
+        return await delete(ref, **options)
+
+    monkeypatch.setattr(here.api, "delete", refuse)
+    with pytest.raises(RequestError, match="no"):
+        await prune(here.api, plan, await list_releases(here.api, plan.workload))
+    left = [ref.kind for ref in old.refs if await here.api.find(ref) is not None]
+    assert sorted(left) == ["Deployment", "Service"]
