@@ -140,14 +140,14 @@ class Api:
         )
 
     async def patch(
-        self, ref: Ref, changes: Object, *, subresource: str = "", dry_run: bool = False
+        self, ref: Ref, changes: Object, *, subresource: str = "", manager: str = MANAGER
     ) -> Object:
         """Merge changes (RFC 7386) into an object or its subresource, such as ``scale``.
 
         Returns:
             The object, or the subresource, as it is then.
         """
-        query = {"fieldManager": MANAGER, "fieldValidation": "Strict", **_dry(dry_run)}
+        query = {"fieldManager": manager, "fieldValidation": "Strict"}
         path = await self.path(ref, subresource)
         return await self._ask(
             "PATCH", path, _what("patch", ref, subresource), query=query, body=changes, headers=_MERGE

@@ -31,6 +31,7 @@ from aioproviders.deployment.kubernetes.objects import (
     HANDOVER,
     MANAGER,
     RELEASE,
+    RESTORER,
     TEMPLATE,
     VERSION,
     Object,
@@ -39,7 +40,7 @@ from aioproviders.deployment.kubernetes.objects import (
     is_applied_by_us,
 )
 from aioproviders.deployment.kubernetes.plan import Plan
-from aioproviders.deployment.kubernetes.provenance import origins_of, template_hash
+from aioproviders.deployment.kubernetes.provenance import noted_as, origins_of, template_hash
 from aioproviders.deployment.kubernetes.side_by_side import side_by_side
 from aioproviders.deployment.kubernetes.workloads import is_of, revision_objects, revisions_of
 from aioproviders.errors import (
@@ -59,7 +60,7 @@ __all__ = [
     "try_object",
 ]
 
-_OURS = {MANAGER, HANDOVER}
+_OURS = {MANAGER, HANDOVER, RESTORER}
 _TAKEN_BACK = ("spec.replicas",)
 """What an autoscaler that is left over has held."""
 _UNDONE = (
@@ -143,15 +144,13 @@ def _with_template_noted(workload: Object, tried: Object | None) -> Object:
     """Return a Deployment that says what its template is now, so that what others make of it can be told."""
     if tried is None or workload["kind"] != "Deployment":
         return workload  # a ControllerRevision writes its template in another way
-    metadata = workload["metadata"]
-    notes = {**metadata["annotations"], TEMPLATE: template_hash(tried["spec"]["template"])}
-    return {**workload, "metadata": {**metadata, "annotations": notes}}
+    return noted_as(workload, template_hash(tried["spec"]["template"]))
 
 
 def _state(obj: Object | None) -> Any:
     """Return what is another after each change that counts; of a dry run, what it was before."""
     metadata = obj["metadata"] if obj else {}
-    return metadata.get("generation") or metadata.get("resourceVersion")
+    return metadata.get("uid"), metadata.get("generation") or metadata.get("resourceVersion")
 
 
 @dataclass

@@ -20,6 +20,7 @@ from aioproviders.deployment.kubernetes.workloads import Revision, is_of
 __all__ = [
     "Origin",
     "essence",
+    "noted_as",
     "origins_of",
     "tag_of",
     "template_hash",
@@ -77,6 +78,15 @@ def origins_of(workload: Object, revisions: Iterable[Revision]) -> dict[str, Ori
 def template_hash(template: Mapping[str, Any]) -> str:
     """Return what `TEMPLATE` notes of a pods' template; what only makes the pods anew is no part of it."""
     return hash_of(essence(template))
+
+
+def noted_as(workload: Object, template: str | None) -> Object:
+    """Return the workload with the hash of its pods' template noted, where it is known."""
+    if template is None:
+        return workload
+    metadata = workload["metadata"]
+    notes = {**annotations_of(workload), TEMPLATE: template}
+    return {**workload, "metadata": {**metadata, "annotations": notes}}
 
 
 def version_noted(notes: Mapping[str, str], images: Sequence[str]) -> str | None:

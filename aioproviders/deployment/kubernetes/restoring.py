@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from time import monotonic
 from typing import NamedTuple
 
 import anyio
@@ -17,9 +18,18 @@ from aioproviders.deployment.kubernetes.intent import (
     write_release,
 )
 from aioproviders.deployment.kubernetes.kept import Kept
-from aioproviders.deployment.kubernetes.objects import RELEASE, TEMPLATE, VERSION, Object, Ref, annotations_of
+from aioproviders.deployment.kubernetes.objects import (
+    CHANGE_CAUSE,
+    RELEASE,
+    RESTORER,
+    TEMPLATE,
+    VERSION,
+    Object,
+    Ref,
+    annotations_of,
+)
 from aioproviders.deployment.kubernetes.plan import Plan
-from aioproviders.deployment.kubernetes.provenance import version_noted
+from aioproviders.deployment.kubernetes.provenance import template_hash, version_noted
 from aioproviders.deployment.kubernetes.prune import find_leftovers, prune
 from aioproviders.deployment.kubernetes.rolling import Hands, roll_out
 from aioproviders.deployment.kubernetes.scene import Scene, TakenOverError
@@ -78,6 +88,7 @@ async def go_back(
         TimeoutError: The time was up before it was well.
     """
     api, limit = hands.patient, hands.config.rollback_timeout_ms / 1000
+    began = monotonic()
     with anyio.fail_after(limit):
         earlier = await list_releases(api, ref)
         target = await _fallback(api, earlier, undone, before, any_healthy=any_healthy)
@@ -90,7 +101,8 @@ async def go_back(
         if number is not None:
             now = {**now, "spec": {**now["spec"], "replicas": number}}
         restored = await restore(hands, api, now, target, earlier)
-        scene = await roll_out(hands, restored.workload, hands.config.rollback_timeout_ms, api=api)
+    left = limit - (monotonic() - began)
+    scene = await roll_out(hands, restored.workload, max(0, round(left * 1000)), api=api)
     with anyio.move_on_after(limit):
         await clear_up(hands, api, restored.plan, earlier)
     version = target.version if isinstance(target, StoredRelease) else _version(target)
@@ -115,8 +127,10 @@ async def _fallback(
     ]
     target: StoredRelease | Revision | None
     target = next((release for release in healthy if release.release == own), None)
-    if target is None and before is not None and was_well and own is None:
-        target = await _foreign(api, before)
+    changed = before is not None and _is_changed(before)
+    if before is not None and was_well and (own is None or changed):
+        # What others have made is not to be had from what we have stored.
+        target = await _foreign(api, before) or target
     return target or (next(iter(healthy), None) if any_healthy else None)
 
 
@@ -159,10 +173,12 @@ async def restore(
     # Made by somebody else: there is no intent, just the pods' template.
     if is_of(workload, target) and paused_by(workload) is None:
         return Restored(workload, None, changed=False)
-    notes = {RELEASE: None, TEMPLATE: None, VERSION: target.annotations.get(VERSION)}
-    template = merge_patch(unhashed(workload["spec"]["template"]), target.template)
-    changes: Object = {"metadata": {"annotations": notes}, "spec": {"template": template}}
-    return Restored(await api.patch(ref, changes), None, changed=True)
+    told = {note: target.annotations.get(note) for note in (VERSION, CHANGE_CAUSE)}
+    spec = {"template": merge_patch(unhashed(workload["spec"]["template"]), target.template)}
+    if "paused" in workload["spec"]:
+        spec["paused"] = None
+    changes: Object = {"metadata": {"annotations": {RELEASE: None, TEMPLATE: None, **told}}, "spec": spec}
+    return Restored(await api.patch(ref, changes, manager=RESTORER), None, changed=True)
 
 
 async def clear_up(hands: Hands, api: Api, plan: Plan | None, earlier: Sequence[StoredRelease]) -> None:
@@ -184,9 +200,19 @@ async def _foreign(api: Api, before: Object) -> Revision | None:
     """Return the revision of a workload as somebody else had made it."""
     template = unhashed(before["spec"]["template"])
     for revision in revisions_of(before, await revision_objects(api, before)):
-        if revision.template == template:
-            return revision
+        # A ControllerRevision writes its template in another way.
+        if revision.template == template or (before["kind"] != "Deployment" and revision.current):
+            notes = dict(revision.annotations)
+            if _is_changed(before) and VERSION in notes:
+                notes[VERSION] = f"{notes[VERSION]} (changed)"
+            return replace(revision, current=False, annotations=notes)  # as it was before
     return None
+
+
+def _is_changed(workload: Object) -> bool:
+    """Whether a Deployment's pods are not those of its release any more."""
+    noted = annotations_of(workload).get(TEMPLATE)
+    return noted is not None and noted != template_hash(unhashed(workload["spec"]["template"]))
 
 
 def _release_of(workload: Object | None) -> str | None:

@@ -116,7 +116,7 @@ async def roll_out(
     teller = _Teller(hands)
     verdict = Verdict("failed", "", TIMEOUT)
     with anyio.move_on_after(limit_ms / 1000) as scope:
-        if workload["kind"] == "StatefulSet":
+        if workload["kind"] == "StatefulSet" and decide is rollout_verdict:
             await _unstick(hands, api or hands.api, scene)
         verdict = await scene.until_decided(decide, teller.tell)
     if scope.cancelled_caught:

@@ -11,6 +11,7 @@ from aioproviders.deployment.config import check_replicas
 from aioproviders.deployment.kubernetes.api import Api
 from aioproviders.deployment.kubernetes.autoscaling import find_autoscaler
 from aioproviders.deployment.kubernetes.objects import Object, Ref
+from aioproviders.deployment.kubernetes.ownership import scaled_by_others
 from aioproviders.deployment.kubernetes.rolling import (
     Hands,
     RolloutError,
@@ -18,7 +19,7 @@ from aioproviders.deployment.kubernetes.rolling import (
     result_of,
     roll_out,
 )
-from aioproviders.deployment.kubernetes.scene import Scene
+from aioproviders.deployment.kubernetes.scene import Scene, TakenOverError
 from aioproviders.deployment.kubernetes.status import version_of
 from aioproviders.deployment.kubernetes.undoing import GOES_ON, Undone, shielded, tell_cancelled
 from aioproviders.deployment.kubernetes.waiting import Verdict, counts_of, scale_verdict
@@ -86,7 +87,14 @@ async def _set(hands: Hands, api: Api, ref: Ref, replicas: int, limit_ms: int) -
     # The scale does not tell the generation that it has made.
     workload = await api.get(ref)
     # What is paused half-way keeps the pods that its strategy lets there be beyond the number.
-    decide = scale_verdict if paused_by(workload) is None else _while_paused
+    rule = scale_verdict if paused_by(workload) is None else _while_paused
+
+    def decide(now: Object, generation: int) -> Verdict:
+        if (number := now["spec"].get("replicas", 1)) != replicas:
+            manager = scaled_by_others(now) or "somebody else"
+            raise TakenOverError(f"{ref} was set to {number} replicas meanwhile by {manager}")
+        return rule(now, generation)
+
     return await roll_out(hands, workload, limit_ms, decide=decide, api=api)
 
 

@@ -9,7 +9,8 @@ import anyio
 
 from aioproviders.calls import outside_calls
 from aioproviders.deployment.kubernetes.autoscaling import owns_replicas, without_replicas
-from aioproviders.deployment.kubernetes.objects import Object, Ref
+from aioproviders.deployment.kubernetes.objects import RELEASE, TEMPLATE, Object, Ref, annotations_of
+from aioproviders.deployment.kubernetes.provenance import noted_as
 from aioproviders.deployment.kubernetes.restoring import go_back
 from aioproviders.deployment.kubernetes.rolling import Hands, RolloutError
 from aioproviders.deployment.kubernetes.scene import Scene
@@ -113,6 +114,8 @@ async def pause(hands: Hands, workload: Object) -> tuple[str, DeploymentStatus]:
             now = await hands.patient.find(Ref.of(workload))
             if now is not None and not owns_replicas(now):
                 paused = without_replicas(paused)  # an autoscaler's, or whose who has scaled it meanwhile
+            if now is not None and annotations_of(now).get(RELEASE) == annotations_of(workload).get(RELEASE):
+                paused = noted_as(paused, annotations_of(now).get(TEMPLATE))
             await hands.patient.apply(paused, force=hands.config.force)
     except (ProviderError, TimeoutError) as error:
         return f"it could not be paused: {error}", DeploymentStatus.PROGRESSING

@@ -427,3 +427,145 @@ async def test_a_rollback_that_fails_as_well(provider, config):
     assert result.metadata["version"] == "1.0.0-slow"
     assert result.metadata["revision"] == 3
     assert result.metadata["replicas"].desired == 2
+
+
+# What others have made, and what is said of it.
+
+
+async def test_a_foreign_revision_after_a_pause_of_ours(provider, config, deployment):
+    """Going back to it ends the pause, or nothing would be rolled back; it has its own change cause."""
+    await deployment.create("registry.example/theirs:7")
+    await until(provider, DeploymentStatus.HEALTHY)
+    ours = config("1.0.0-never-ready", force=True, on_cancel="pause", change_cause="ours")
+    async with rolling_out(provider, ours) as rolling:
+        rolling.cancel()
+    assert (await provider.get_status())["status"] == DeploymentStatus.PAUSED
+    result = await provider.rollback("revision:1")
+    assert result.success, result
+    found = await deployment.read()
+    assert (image_of(found), found["spec"].get("paused")) == ("registry.example/theirs:7", None)
+    assert "kubernetes.io/change-cause" not in found["metadata"]["annotations"]
+
+
+async def test_what_was_brought_back_of_others_is_told_later(provider, config, deployment):
+    """It stays in the next release, as what others set does, and that is said."""
+    (await provider.deploy(config("1.0.0"))).raise_for_error()
+    for env in ([{"name": "FOO", "value": "bar"}], []):
+        container = {"name": "shop", "image": "registry.example/shop:9", "env": env}
+        template = {"spec": {"containers": [container]}}
+        await deployment.patch({"spec": {"template": template}}, manager="kubectl-edit")
+        await until(provider, DeploymentStatus.HEALTHY)
+    (await provider.deploy(config("2.0.0", force=True))).raise_for_error()
+    (await provider.rollback("revision:2")).raise_for_error()
+    result = await provider.deploy(config("3.0.0", force=True))
+    assert result.success, result
+    assert result.message.endswith('.env[name="FOO"] by aioproviders-rollback')
+
+
+async def test_a_change_of_others_comes_back_after_a_bad_deploy(provider, config, deployment):
+    """What ran before is what they had made of the release, and not the release."""
+    (await provider.deploy(config("1.0.0"))).raise_for_error()
+    image = {"containers": [{"name": "shop", "image": "registry.example/shop:hotfix"}]}
+    await deployment.patch({"spec": {"template": {"spec": image}}}, manager="kubectl-set")
+    await until(provider, DeploymentStatus.HEALTHY)
+    result = await provider.deploy(config("2.0.0-crash-loop", force=True))
+    assert result.status == DeploymentStatus.ROLLED_BACK, result
+    assert "1.0.0 (changed) is back" in result.message
+    assert image_of(await deployment.read()) == "registry.example/shop:hotfix"
+
+
+async def test_what_stays_of_a_deploy_that_stopped_half_way(kube, namespace, provider, config):
+    """An object behind the workload was refused, and there is nothing to go back to: both are said."""
+    await client.CoreV1Api(kube).create_namespaced_resource_quota(
+        namespace,
+        {"metadata": {"name": "none"}, "spec": {"hard": {"count/poddisruptionbudgets.policy": "0"}}},
+    )
+    result = await provider.deploy(config("1.0.0", disruption_budget={"max_unavailable": 1}))
+    assert result.status == DeploymentStatus.FAILED
+    assert "exceeded quota: none" in result.message
+    assert result.message.endswith("Deployment/shop was applied, and goes on by itself")
+    assert result.metadata["version"] == "1.0.0"
+
+
+@pytest.mark.parametrize("on_cancel", ["pause", "leave"])
+async def test_cut_off_between_storing_and_applying(provider, config, monkeypatch, on_cancel):
+    """A pause does not begin what had not begun, and nothing is said to go on."""
+    apply_plan = deploying.apply_plan
+    stored = anyio.Event()
+
+    async def cut(*arguments, first, **options):
+        async def store(before):
+            await first(before)
+            stored.set()
+            await anyio.sleep_forever()
+
+        await apply_plan(*arguments, first=store, **options)
+
+    monkeypatch.setattr(deploying, "apply_plan", cut)
+    async with told_by(provider) as events, anyio.create_task_group() as task_group:
+        task_group.start_soon(provider.deploy, config("1.0.0", on_cancel=on_cancel))
+        await stored.wait()
+        task_group.cancel_scope.cancel()
+    assert events[-1].message == "the rollout of 1.0.0 was cancelled: nothing was changed"
+    assert (await provider.get_status())["status"] == DeploymentStatus.NOT_FOUND
+
+
+async def test_cancelled_while_a_failure_is_undone(provider, config):
+    """Whoever looks on still hears the end."""
+    (await provider.deploy(config("1.0.0"))).raise_for_error()
+    events = []
+    async with anyio.create_task_group() as task_group:
+
+        async def watch():
+            async for event in provider.watch_rollout(wait=True):
+                events.append(event)
+                if event.kind == "rollback":
+                    scope.cancel()
+
+        task_group.start_soon(watch)
+        with anyio.CancelScope() as scope:
+            await provider.deploy(config("2.0.0-crash-loop"))
+    assert scope.cancelled_caught
+    assert (events[-1].kind, events[-1].status) == ("finished", DeploymentStatus.ROLLED_BACK)
+    assert events[-1].message.endswith("; 1.0.0 is back")
+
+
+async def test_a_scaling_that_somebody_else_overrules(provider, config, deployment):
+    """It says no number that is not there."""
+    (await provider.deploy(config("1.0.0-slow"))).raise_for_error()
+    async with changing(provider, lambda: provider.scale(4)) as scaling:
+        await deployment.patch({"spec": {"replicas": 3}}, manager="kubectl-scale")
+    result = scaling.result
+    assert (result.success, result.error_detail.code) == (False, "conflict")
+    assert result.message == "Deployment/shop was set to 3 replicas meanwhile by kubectl-scale"
+
+
+async def test_a_rollback_that_is_late_says_what_it_waited_for(provider, config):
+    """As any wait does."""
+    (await provider.deploy(config("1.0.0-slow"))).raise_for_error()
+    worse = config("2.0.0-crash-loop", strategy={"kind": "recreate"}, rollback_timeout_ms=1200)
+    result = await provider.deploy(worse)
+    assert result.status == DeploymentStatus.FAILED
+    assert "and the rollback failed: not done within" in result.message
+    assert "new replicas" in result.message
+
+
+async def test_what_somebody_deleted_is_made_again(kube, namespace, provider, config):
+    """That is a change, though the workload is as it was."""
+    guarded = config("1.0.0", disruption_budget={"max_unavailable": 1})
+    (await provider.deploy(guarded)).raise_for_error()
+    await client.PolicyV1Api(kube).delete_namespaced_pod_disruption_budget("shop", namespace)
+    assert (await provider.deploy(guarded)).message == "1.0.0 is deployed"
+    assert (await provider.deploy(guarded)).message == "1.0.0 is deployed already: unchanged"
+
+
+async def test_secrets_of_manifests(provider, config, tmp_path):
+    """What the server says of a value that is of the wrong kind shows none of it."""
+    obj = workload("Deployment", "registry.example/shop:1.0.0")
+    for data in ({"password": 918273645}, "hunter2pass"):
+        secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "pw"}, "stringData": data}
+        result = await provider.deploy(config(manifests=[manifest(tmp_path, obj, secret)]))
+        assert not result.success
+        assert "stringData" in result.message
+        assert "918273645" not in f"{result!r}"
+        assert "hunter2pass" not in f"{result!r}"

@@ -1,5 +1,6 @@
 """What the three kinds of workloads have in their own ways."""
 
+import anyio
 import pytest
 from clusters import manifest, provider_of, shop, workload
 from hypothesis import given
@@ -7,6 +8,7 @@ from hypothesis import strategies as st
 from kubernetes_asyncio import client
 
 from aioproviders.deployment import DeploymentStatus
+from aioproviders.deployment.kubernetes.objects import Ref
 from aioproviders.deployment.kubernetes.workloads import (
     is_controlled_by,
     merge_patch,
@@ -251,3 +253,20 @@ async def test_a_pod_with_the_labels_of_a_stateful_set(kube, namespace, provider
     result = await provider.deploy(config("StatefulSet", "1.0.0"))
     assert result.success, result
     assert (await core.read_namespaced_pod("debug", namespace)).metadata.deletion_timestamp is None
+
+
+async def test_a_stateful_set_of_somebody_else_comes_back(kube, namespace, provider, config):
+    """What a bad deploy of ours has replaced is restored, and not only said to be."""
+    theirs = workload("StatefulSet", "registry.example/theirs:7")
+    await client.AppsV1Api(kube).create_namespaced_stateful_set(namespace, theirs, field_manager="somebody")
+    wanted = config("StatefulSet", "1.0.0-crash-loop", {"force": True})
+    with anyio.fail_after(20):
+        while (await provider.get_status())["replicas"].available != 2:
+            provider._ref = provider._ref or Ref("apps/v1", "StatefulSet", namespace, "shop")
+            provider._ref = provider._ref._replace(kind="StatefulSet")
+            await anyio.sleep(0.05)
+    result = await provider.deploy(wanted)
+    assert result.status == DeploymentStatus.ROLLED_BACK, result
+    found = await client.AppsV1Api(kube).read_namespaced_stateful_set("shop", namespace)
+    assert found.spec.template.spec.containers[0].image == "registry.example/theirs:7"
+    assert result.metadata["images"] == ("registry.example/theirs:7",)
