@@ -22,7 +22,7 @@ from aioproviders.deployment.kubernetes.waiting import (
 )
 from aioproviders.deployment.kubernetes.watching import Mirror
 from aioproviders.deployment.kubernetes.workloads import (
-    is_controlled_by,
+    by_controller,
     is_observed,
     new_pods,
     new_replica_set,
@@ -38,6 +38,9 @@ UNSCHEDULABLE_GRACE = 15.0
 """Seconds after which a pod that fits on no node is taken for doomed: a node may be on its way."""
 REFUSAL_GRACE = 1.0
 """Seconds for which a quota may keep pods from being made: the controller tries again, and ends old ones."""
+
+_REST = 4.0
+"""How long to rest after each look, as a multiple of the time that it took."""
 
 Decision = Callable[[Object, int], Verdict]
 
@@ -151,7 +154,7 @@ class Scene:
 
     async def _decided(self, decide: Decision, tell: Callable[[Scene, str], None]) -> Verdict:
         while True:
-            changed = self._changed
+            changed, began = self._changed, monotonic()
             if self._error is not None:
                 raise self._error
             self._refuse_others()
@@ -167,6 +170,8 @@ class Scene:
                 verdict = self._failure() or verdict
             if verdict.outcome != "waiting":
                 return verdict
+            # Thousands of pods take a while to look at, and change at each moment: others have their turn.
+            await anyio.sleep((monotonic() - began) * _REST)
             with anyio.move_on_after(self._until_doomed()):
                 await changed.wait()
 
@@ -177,14 +182,12 @@ class Scene:
             return False
         if not self.synced:
             return True
-        sets = [item for item in self.replica_sets if is_controlled_by(item, workload["metadata"]["uid"])]
+        sets = by_controller(self.replica_sets).get(workload["metadata"]["uid"], [])
+        pods_of = by_controller(self.pods)
         counts = {
             sum(item["spec"].get("replicas", 1) for item in sets),
             sum((item.get("status") or {}).get("replicas", 0) for item in sets),
-            sum(
-                is_active(pod) and any(is_controlled_by(pod, item["metadata"]["uid"]) for item in sets)
-                for pod in self.pods
-            ),
+            sum(is_active(pod) for item in sets for pod in pods_of.get(item["metadata"]["uid"], ())),
         }
         return counts != {workload["spec"].get("replicas", 1)} or not all(map(is_observed, sets))
 

@@ -21,6 +21,7 @@ from aioproviders.deployment.kubernetes.waiting import (
 from aioproviders.deployment.kubernetes.workloads import (
     REVISION,
     Revision,
+    by_controller,
     images_of,
     is_controlled_by,
     is_of,
@@ -117,13 +118,14 @@ def instances_of(
         instances = []
         controlled = [item for item in kept if is_controlled_by(item, workload["metadata"]["uid"])]
         origins = origins_of(workload, revisions_of(workload, controlled))
+        pods_of = by_controller(found)
         for owner in controlled:
             notes, metadata = annotations_of(owner), owner["metadata"]
             # One whose revision is not noted yet has just been made.
             origin = origins.get(metadata["name"]) or Origin(notes, own=True)
             version = origin.version(images_of(owner["spec"]["template"]))
             number = int(notes[REVISION]) if REVISION in notes else None
-            own = [pod for pod in found if is_controlled_by(pod, metadata["uid"]) and not is_ended(pod)]
+            own = [pod for pod in pods_of.get(metadata["uid"], ()) if not is_ended(pod)]
             instances += [instance_of(pod, version, number) for pod in own]
         return tuple(sorted(instances, key=lambda instance: instance.name))
     new = {pod["metadata"]["name"] for pod in new_pods(workload, None, found)}

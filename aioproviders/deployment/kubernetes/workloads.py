@@ -15,6 +15,7 @@ __all__ = [
     "REVISION",
     "TEMPLATE_HASH",
     "Revision",
+    "by_controller",
     "images_of",
     "is_controlled_by",
     "is_observed",
@@ -124,6 +125,16 @@ def without(pods: Iterable[Object], others: Iterable[Object]) -> list[Object]:
     """Return the pods that are not among `others`."""
     names = {pod["metadata"]["name"] for pod in others}
     return [pod for pod in pods if pod["metadata"]["name"] not in names]
+
+
+def by_controller(objects: Iterable[Object]) -> dict[str, list[Object]]:
+    """Return the objects by the UID of what controls each; what nothing controls is left out."""
+    found: dict[str, list[Object]] = {}
+    for obj in objects:
+        for owner in obj["metadata"].get("ownerReferences") or []:
+            if owner.get("controller"):
+                found.setdefault(str(owner.get("uid")), []).append(obj)
+    return found
 
 
 def is_controlled_by(obj: Mapping[str, Any], uid: str) -> bool:
