@@ -808,7 +808,9 @@ async def test_closing_ends_what_is_under_way(fault_server):
             group.start_soon(ask, "/hang")
             group.start_soon(ask, "/hang-after-headers")
             await until(lambda: transport.in_use == 2)
-            await anyio.sleep(0.05)
+            await until(lambda: transport._live)  # one has its headers, the other is on its way
+            while len(await fault_server.requests("/hang")) < 2:  # noqa: ASYNC110 - another process
+                await anyio.sleep(0.01)
             group.start_soon(ask, "/echo")
             await until(lambda: transport.waiting == 1)
             await transport.aclose()
