@@ -131,7 +131,8 @@ class KubernetesDeploymentConfig(DeploymentConfig):
             a container's image is the version. What else says what to make is then refused, not ignored.
         create_namespace: Whether to make the namespace where it is missing.
         force: Whether to take over fields that belong to another manager.
-        prune: Whether to delete what earlier releases of ours made and this one doesn't.
+        prune: Whether to delete what earlier releases of ours made and this one doesn't, but for volumes'
+            claims and what belongs to the whole cluster.
         preflight: Whether to ask for the needed permissions before anything is changed.
     """
 
