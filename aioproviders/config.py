@@ -61,7 +61,7 @@ _FOLDER = "aioproviders.folder"
 
 def paths_start_at(folder: Path) -> dict[str, Any]:
     """Return the context of a validation in which relative paths start at `folder`."""
-    return {_FOLDER: folder.absolute()}
+    return {_FOLDER: folder.resolve()}  # by whichever way it was named: its processes are the same
 
 
 def start_of_paths(info: ValidationInfo) -> Path | None:
