@@ -220,6 +220,20 @@ def test_up_fails_where_one_does_not_come_up(terminals):
     assert not processes_of(terminals.folder)
 
 
+def test_up_starts_nothing_older(terminals):
+    """A version that does not come up ends it; what ran before, which no file names now, is not run."""
+    up = terminals.up("worker")
+    up.process.send_signal(signal.SIGTERM)
+    assert up.end() == 0
+    file = terminals.folder / "providers.toml"
+    shop, _, worker = file.read_text().partition("[providers.worker]")
+    file.write_text(shop + "[providers.worker]" + worker.replace('"1.0.0"', '"2.0.0-crash-loop"', 1))
+    again = terminals.up("worker", wait=False)
+    assert again.end() == 1
+    assert "worker: failed: the rollout of 2.0.0-crash-loop failed" in "".join(again.err)
+    assert not [line for line in again.out if "1.0.0" in line]
+
+
 def test_up_from_another_folder(tmp_path):
     """What a file says by relative paths is beside it: the program, its folder, the state."""
     (tmp_path / "shop").mkdir()

@@ -152,8 +152,9 @@ class _Running:
         async with anyio.create_task_group() as task_group:
             task_group.start_soon(self._again, self._follow_logs)
             task_group.start_soon(self._again, self._follow_rollouts)
-            # Nothing is to be undone when it is cancelled: all of it ends then.
-            config = self._target.config.model_copy(update={"on_cancel": "leave"})
+            # Nothing is to be undone when it fails or is cancelled: all of it ends then.
+            leaving = {"on_cancel": "leave", "rollback_on_failure": False}
+            config = self._target.config.model_copy(update=leaving)
             result = await self._provider.deploy(config)
             if not result.success:
                 report_result(self._target, result, json=self._output.json, compact=True)
