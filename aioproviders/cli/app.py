@@ -72,7 +72,8 @@ def run(arguments: list[str]) -> int:
         left_over = " ".join(error.unused_tokens or ())
         raise UsageError(f"too many arguments: {left_over}. {_SEE_HELP}") from None
     except CycloptsError as error:
-        raise UsageError(f"{one_line(str(error))} {_SEE_HELP}") from None
+        told = one_line(str(error))
+        raise UsageError(f"{told}{'' if told.endswith(('.', '?')) else '.'} {_SEE_HELP}") from None
     if isinstance(command, FunctionType):
         return _run_quietly(partial(command, *bound.args, **bound.kwargs))
     # Only --help and --version draw on it, and the parser does not care whether that can be written.

@@ -8,6 +8,7 @@ import time
 import pytest
 from cli_processes import PATIENCE, Terminal
 from deployment_double import ROLE, SECRET, Double
+from pydantic import SecretStr
 
 
 def test_a_deploy_tells_its_steps_and_its_result(drivers, run):
@@ -138,6 +139,14 @@ def test_bad_usage_is_told_in_a_line(arguments, said, drivers, run):
     assert result.err.count("\n") == 1
     assert result.out == ""
     assert Double.deployed == []
+
+
+def test_a_secret_is_set_as_the_file_has_it(drivers, run):
+    """By the name that it has there, whether it was secret before or not."""
+    for name in ("TOKEN", "OTHER"):
+        assert run("deploy", "web", "--set", f"env.{name}.secret=geheim-2").code == 0
+        config = Double.deployed[-1]
+        assert config.env[name] == SecretStr("geheim-2")
 
 
 def test_a_value_that_is_not_right_is_not_shown(drivers, run):
@@ -306,5 +315,19 @@ def test_on_a_terminal_there_is_a_line_an_instance(program, tmp_path):
         screen.wait_for(r"web-1 +1\.0\.0 +ready +yes +0 .*web-2 +1\.0\.0 +ready +yes")
         screen.wait_for(r"web: healthy: rolled out \(version 1\.0\.0")
         assert screen.process.wait(PATIENCE) == 0
+    finally:
+        screen.close()
+
+
+def test_on_a_terminal_an_interruption_is_told(program, tmp_path):
+    """What was drawn has gone in the end; what has become of the rollout stays."""
+    screen = Terminal("deploy", "web", "--version", "2-slow", cwd=tmp_path, program=[program])
+    try:
+        screen.wait_for("rolling out 2-slow")
+        code, _ = screen.interrupt()
+        assert code == 130
+        left = screen.raw.rpartition("\x1b[2K")[2]
+        told = [line.strip() for line in left.splitlines() if line.strip()]
+        assert told == ["interrupted: rolling back…", "all is as before", "web: not_found: never deployed"]
     finally:
         screen.close()

@@ -167,6 +167,8 @@ def _copied(value: Any) -> Any:
 def _put(data: dict[str, Any], path: KeyPath, value: Any) -> None:
     """Set the value at `path`, and make the tables on the way where there are none."""
     inner: Any = data
+    if len(path) > 1 and path[-1] == "secret" and isinstance(_at(data, path[:-1]), SecretStr):
+        path = path[:-1]  # as the file has it; here it is the secret itself
     for position, part in enumerate(path):
         where = render(path[: position + 1])
         key = _key_in(inner, part, where)
@@ -178,6 +180,16 @@ def _put(data: dict[str, Any], path: KeyPath, value: Any) -> None:
         if not isinstance(inner, list) and inner.get(key) is None:
             inner[key] = {}
         inner = inner[key]
+
+
+def _at(data: Any, path: KeyPath) -> Any:
+    """Return what stands at `path`; None where nothing does."""
+    for part in path:
+        try:
+            data = data[part]
+        except (KeyError, IndexError, TypeError):
+            return None
+    return data
 
 
 def _key_in(inner: Any, part: str | int, where: str) -> Any:

@@ -70,7 +70,10 @@ async def shown_rollout(  # noqa: PLR0913 - a change, and all it is shown by
     # Redrawn when there is news, by no thread.
     with Live(view.draw(), console=console, auto_refresh=False, transient=True) as live:
         view.redraw = lambda: live.update(view.draw(), refresh=True)
-        return await _followed(provider, change, signals, view, consequence)
+        outcome = await _followed(provider, change, signals, view, consequence)
+    if outcome[0] is None:  # the drawing has gone, and no result will tell
+        view.leave()
+    return outcome
 
 
 async def _followed(
@@ -252,6 +255,13 @@ class _Board:
     def note(self, text: str) -> None:
         self._note = text
         self.redraw()
+
+    def leave(self) -> None:
+        """Tell in plain lines what was drawn last."""
+        if self._note:
+            complain(self._note, label="")
+        if self._latest is not None:
+            write(f"{event_line(self._latest, self._redactor)}\n")
 
     def draw(self) -> Group:
         from rich.console import Group  # noqa: PLC0415 - loaded only where something is drawn
