@@ -160,7 +160,7 @@ def _flat(config: ProcessDeploymentConfig) -> dict[str, Any]:
             flat |= {f"{name}.{key}": item for key, item in value.items()}
         else:
             flat[name] = value
-    return flat
+    return {path: value for path, value in flat.items() if value is not None}
 
 
 def _shown(path: str, value: Any) -> Any:
