@@ -39,6 +39,7 @@ from aioproviders.deployment.kubernetes.objects import (
     annotations_of,
     is_applied_by_us,
 )
+from aioproviders.deployment.kubernetes.ownership import scaled_by_others
 from aioproviders.deployment.kubernetes.plan import Plan
 from aioproviders.deployment.kubernetes.provenance import noted_as, origins_of, template_hash
 from aioproviders.deployment.kubernetes.side_by_side import side_by_side
@@ -164,6 +165,7 @@ class Seen:
         least: The fewest replicas that the autoscaler goes down to.
         taking: Fields of the workload, or what they begin with, that are taken over from whomever they
             belong to; `try_object` finds some.
+        left: Whether the number of replicas is left to who has set it: it is none that the config says.
     """
 
     before: Object | None
@@ -171,6 +173,7 @@ class Seen:
     ending: Object | None
     least: int = 1
     taking: tuple[str, ...] = ()
+    left: bool = False
 
 
 async def look(api: Api, plan: Plan, leftovers: Collection[Ref] = ()) -> Seen:
@@ -195,9 +198,10 @@ async def look(api: Api, plan: Plan, leftovers: Collection[Ref] = ()) -> Seen:
             autoscaler = found
 
     await side_by_side([read, ask] if planned is None else [read])
+    left = before is not None and not plan.replicas_given and bool(scaled_by_others(before))
     least = (autoscaler or {}).get("spec", {}).get("minReplicas") or 1
     name = autoscaler["metadata"]["name"] if autoscaler else None
-    return Seen(before, name, ending, least, _TAKEN_BACK if ending is not None else ())
+    return Seen(before, name, ending, least, _TAKEN_BACK if ending is not None else (), left)
 
 
 async def _try_plan(api: Api, plan: Plan, seen: Seen, *, force: bool) -> dict[Ref, Object]:
@@ -252,6 +256,8 @@ async def try_object(api: Api, plan: Plan, obj: Object, seen: Seen, *, force: bo
     is_workload = Ref.of(obj) == plan.workload
     if is_workload and seen.autoscaler is not None:
         obj = left_to_autoscaler(obj, seen.before)
+    elif is_workload and seen.left:
+        obj = without_replicas(obj)
     try:
         try:
             return await apply_object(
@@ -293,6 +299,7 @@ async def _is_as_released(api: Api, workload: Object) -> bool:
 async def _apply_workload(api: Api, plan: Plan, obj: Object, seen: Seen, *, force: bool) -> Object:
     before, ending = seen.before, seen.ending
     if seen.autoscaler is None:
+        obj = without_replicas(obj) if seen.left else obj
         workload = await apply_object(api, obj, force=force, taking=seen.taking)
         if ending is not None:
             with suppress(AuthenticationError, ConflictError):  # pruning will tell; or somebody made it anew

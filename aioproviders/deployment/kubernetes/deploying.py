@@ -124,7 +124,8 @@ class Deploying:
         status = DeploymentStatus.SCALED_TO_ZERO if zero else DeploymentStatus.HEALTHY
         message = f"{plan.version} is deployed" + ("" if changed else " already: unchanged")
         message += told_of(self._applied.kept if self._applied is not None else ())
-        if "replicas" in plan.workload_object["spec"] and (manager := scaled_by_others(workload)):
+        given = plan.replicas_given and "replicas" in plan.workload_object["spec"]
+        if given and (manager := scaled_by_others(workload)):
             message += f"; the number of replicas was set by {manager} meanwhile"
         hands.logger.info(
             "rollout.completed",

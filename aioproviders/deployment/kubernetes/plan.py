@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from anyio import to_thread
@@ -55,6 +55,7 @@ class Plan:
         change_cause: Why it is made.
         workload: What status, scale and rollback are about.
         objects: All objects, in the order to apply them; the workload among them.
+        replicas_given: Whether their number is meant, or only a default.
     """
 
     release: str
@@ -62,6 +63,7 @@ class Plan:
     change_cause: str | None
     workload: Ref
     objects: tuple[Object, ...]
+    replicas_given: bool = True
 
     @property
     def refs(self) -> tuple[Ref, ...]:
@@ -139,7 +141,8 @@ async def make_plan(config: KubernetesDeploymentConfig, find_resource: FindResou
     """
     if not config.manifests:
         workload = Ref("apps/v1", "Deployment", config.namespace, config.name)
-        return Plan.of(_objects(config), workload, config.version, config.change_cause)
+        plan = Plan.of(_objects(config), workload, config.version, config.change_cause)
+        return replace(plan, replicas_given="replicas" in config.model_fields_set)
     found = await to_thread.run_sync(read_manifests, config.manifests)
     namespaced = await _scopes([obj for _, obj in found], find_resource)
     objects = [with_images(obj, config.filled) for obj in place(found, config.namespace, namespaced)]

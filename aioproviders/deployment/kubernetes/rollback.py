@@ -113,9 +113,8 @@ class _RollingBack:
         try:
             restored = self._restored = await restore(hands, hands.api, self._before, self._target, earlier)
             if not restored.changed and is_done(restored.workload):
-                return await self._succeeded(
-                    restored.workload, None, f"{self._release.version} runs already: unchanged"
-                )
+                message = f"{self._release.version} runs already: unchanged{told_of(restored.kept)}"
+                return await self._succeeded(restored.workload, None, message)
             scene = await roll_out(hands, restored.workload, hands.config.rollout_timeout_ms)
         except anyio.get_cancelled_exc_class():
             await shielded(self._cancelled)

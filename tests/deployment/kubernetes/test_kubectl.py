@@ -290,3 +290,21 @@ async def test_scaling_is_seen(provider, kubectl):
     (await provider.scale(3)).raise_for_error()
     _, told = await kubectl("get", "deployment", "shop", "-o", "jsonpath={.status.availableReplicas}")
     assert told == "3"
+
+
+async def test_a_number_that_the_config_does_not_say(config, kubectl):
+    """It stays as others have set it: what is left out is no wish for one."""
+    said = config("1.0.0").model_dump(exclude_unset=True, exclude={"replicas"})
+    plain = KubernetesDeploymentConfig.model_validate(said)
+    async with owned(KubernetesDeploymentProvider(plain)) as provider:
+        (await provider.deploy(plain)).raise_for_error()
+        code, told = await kubectl("scale", "deployment/shop", "--replicas=3")
+        assert code == 0, told
+        newer = plain.model_copy(update={"version": "2.0.0"})
+        assert not [each for each in await provider.diff(newer) if "replicas" in each.path]
+        result = await provider.deploy(newer)
+        assert result.success, result
+        assert (result.message, result.metadata["replicas"].available) == ("2.0.0 is deployed", 3)
+        bad = plain.model_copy(update={"version": "3.0.0", "image": "registry.example/shop:3-crash-loop"})
+        assert (await provider.deploy(bad)).status == "rolled_back"
+        assert (await provider.get_status())["replicas"].desired == 3
