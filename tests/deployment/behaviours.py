@@ -132,7 +132,7 @@ class DeploymentBehaviours:
         assert (state["status"], state["version"]) == (DeploymentStatus.HEALTHY, "1.0.0")
         assert state["replicas"].available == 2
         failed = next(release for release in await deployed.history() if "crash" in release.version)
-        assert not failed.healthy
+        assert (failed.healthy, failed.status) == (False, DeploymentStatus.ROLLED_BACK)
 
     async def test_what_is_no_config_and_no_version(self, deployed):
         """What is of another type is refused in a line, and disturbs nothing."""
@@ -337,6 +337,8 @@ class DeploymentBehaviours:
             rollout.cancel()
         state = await deployed.get_status()
         assert (state["status"], state["version"]) == (DeploymentStatus.HEALTHY, "1.0.0")
+        undone = next(release for release in await deployed.history() if "never" in release.version)
+        assert undone.status == DeploymentStatus.ROLLED_BACK
         assert (await deployed.deploy(config("3.0.0"))).success
 
     async def test_a_cancelled_first_deploy_leaves_nothing(self, provider, config):

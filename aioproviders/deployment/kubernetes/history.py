@@ -57,7 +57,8 @@ def _release(
     version = intent.version if intent else origin.version(images)
     status = DeploymentStatus.HEALTHY if healthy else DeploymentStatus.UNKNOWN
     if (revision.current and failed) or (intent and not healthy and not revision.current):
-        status = DeploymentStatus.FAILED
+        undone = intent is not None and intent.rolled_back and not revision.current
+        status = DeploymentStatus.ROLLED_BACK if undone else DeploymentStatus.FAILED
     return Release(
         revision=revision.number,
         version=version or "",

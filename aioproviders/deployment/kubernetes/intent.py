@@ -21,6 +21,7 @@ from aioproviders.deployment.kubernetes.objects import (
     HEALTHY,
     MANAGER,
     RELEASE,
+    ROLLED_BACK,
     VERSION,
     Object,
     Ref,
@@ -37,6 +38,7 @@ __all__ = [
     "kept_releases",
     "list_releases",
     "mark_healthy",
+    "mark_rolled_back",
     "objects_of_others",
     "read_release",
     "write_release",
@@ -62,6 +64,7 @@ class StoredRelease:
         change_cause: Why.
         images: Its workload's images.
         objects: What it applied.
+        rolled_back: Whether it was undone.
     """
 
     release: str
@@ -72,6 +75,7 @@ class StoredRelease:
     change_cause: str | None
     images: tuple[str, ...]
     objects: tuple[Ref, ...]
+    rolled_back: bool = False
 
 
 async def list_releases(api: Api, workload: Ref) -> tuple[StoredRelease, ...]:
@@ -135,6 +139,11 @@ async def write_release(api: Api, plan: Plan, earlier: Sequence[StoredRelease] =
 async def mark_healthy(api: Api, workload: Ref, release: str) -> None:
     """Note that all instances of a release were available."""
     await api.patch(_ref(workload, release), {"metadata": {"annotations": {HEALTHY: "true"}}})
+
+
+async def mark_rolled_back(api: Api, workload: Ref, release: str) -> None:
+    """Note that a release was undone."""
+    await api.patch(_ref(workload, release), {"metadata": {"annotations": {ROLLED_BACK: "true"}}})
 
 
 def kept_releases(
@@ -211,6 +220,7 @@ def _stored(secret: Object) -> StoredRelease:
         change_cause=notes.get(CHANGE_CAUSE),
         images=tuple(_listed(notes.get(_IMAGES))),
         objects=tuple(Ref(*names) for names in _listed(notes.get(_OBJECTS))),
+        rolled_back=notes.get(ROLLED_BACK) == "true",
     )
 
 

@@ -14,6 +14,7 @@ __all__ = [
     "MANAGER",
     "RELEASE",
     "RESTORER",
+    "ROLLED_BACK",
     "TEMPLATE",
     "VERSION",
     "WORKLOADS",
@@ -38,6 +39,7 @@ RELEASE = "aioproviders.dev/release"
 """Annotation of a workload: the hash of the release; and the type and a label of stored releases."""
 VERSION = "aioproviders.dev/version"
 HEALTHY = "aioproviders.dev/healthy"
+ROLLED_BACK = "aioproviders.dev/rolled-back"
 TEMPLATE = "aioproviders.dev/template"
 """Annotation of a workload: the hash of its pods' template as the server makes it of the release."""
 CHANGE_CAUSE = "kubernetes.io/change-cause"

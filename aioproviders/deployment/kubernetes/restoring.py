@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from time import monotonic
 from typing import NamedTuple
@@ -14,6 +15,7 @@ from aioproviders.deployment.kubernetes.apply import apply_plan
 from aioproviders.deployment.kubernetes.intent import (
     StoredRelease,
     list_releases,
+    mark_rolled_back,
     read_release,
     write_release,
 )
@@ -104,6 +106,9 @@ async def go_back(
     left = limit - (monotonic() - began)
     scene = await roll_out(hands, restored.workload, max(0, round(left * 1000)), api=api)
     with anyio.move_on_after(limit):
+        if undone is not None and undone in {release.release for release in earlier}:
+            with suppress(ProviderError):  # the history tells less, and that is all
+                await mark_rolled_back(api, ref, undone)
         await clear_up(hands, api, restored.plan, earlier)
     version = target.version if isinstance(target, StoredRelease) else _version(target)
     return scene, version
