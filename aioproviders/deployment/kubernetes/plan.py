@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from anyio import to_thread
@@ -63,7 +63,7 @@ class Plan:
     change_cause: str | None
     workload: Ref
     objects: tuple[Object, ...]
-    replicas_given: bool = True
+    replicas_given: bool = field(default=True, compare=False)
 
     @property
     def refs(self) -> tuple[Ref, ...]:

@@ -160,7 +160,7 @@ async def scaled_by(api, plan, manager, replicas=7):
 
 async def test_a_conflict_names_the_field_and_its_manager(here):
     """Nothing is taken from anybody unasked."""
-    plan = await here.plan()
+    plan = await here.plan(replicas=1)
     await apply_plan(here.api, plan)
     await scaled_by(here.api, plan, "kubectl-edit")
     with pytest.raises(FieldConflictError, match=r"spec.replicas is owned by kubectl-edit") as caught:
@@ -171,8 +171,8 @@ async def test_a_conflict_names_the_field_and_its_manager(here):
 
 async def test_a_conflict_whose_cause_cannot_be_looked_at(here, monkeypatch):
     """It is a conflict all the same, and nothing that comes before the workload is applied."""
-    await apply_plan(here.api, await here.plan(ports=[{"port": 80}], service={}))
-    plan = await here.plan(ports=[{"port": 81}], service={})
+    await apply_plan(here.api, await here.plan(replicas=1, ports=[{"port": 80}], service={}))
+    plan = await here.plan(replicas=1, ports=[{"port": 81}], service={})
     await scaled_by(here.api, plan, "kubectl-edit")
 
     async def denied(*_):
@@ -187,7 +187,7 @@ async def test_a_conflict_whose_cause_cannot_be_looked_at(here, monkeypatch):
 
 async def test_force_takes_it_over(here):
     """Then it is ours again."""
-    plan = await here.plan()
+    plan = await here.plan(replicas=1)
     await apply_plan(here.api, plan)
     await scaled_by(here.api, plan, "kubectl-edit")
     applied = await apply_plan(here.api, plan, force=True)
@@ -418,7 +418,7 @@ spec:
 
 async def test_a_diff_tells_of_a_conflict(here):
     """As the deploy would."""
-    plan = await here.plan()
+    plan = await here.plan(replicas=1)
     await apply_plan(here.api, plan)
     await scaled_by(here.api, plan, "kubectl-edit")
     with pytest.raises(FieldConflictError, match="kubectl-edit"):
