@@ -17,7 +17,8 @@ class Row:
     Attributes:
         contender: Who it is.
         value: The median of the rounds, in the table's unit.
-        ratio: The median of the rounds' ratios to the base of the same round; None where there is no base.
+        ratio: The median of the rounds' ratios to the base of the same round, where that is not 0; None
+            where there is no base.
         low: The smallest of these ratios.
         high: The largest.
     """
@@ -59,7 +60,10 @@ class Table:
         if self.base is None:
             return Row(contender, median(values), None, None, None)
         # Round by round: what slows the machine down slows both of a pair.
-        ratios = [value / base for value, base in zip(values, self.values[self.base], strict=True)]
+        pairs = zip(values, self.values[self.base], strict=True)
+        ratios = [value / base for value, base in pairs if base]  # of nothing there is no multiple
+        if not ratios:
+            return Row(contender, median(values), None, None, None)
         return Row(contender, median(values), median(ratios), min(ratios), max(ratios))
 
     def as_dict(self) -> dict[str, Any]:

@@ -53,3 +53,20 @@ def test_figures_of_no_full_run_are_refused(kept, tmp_path):
     done = write_overview(tmp_path, tmp_path, readme)
     assert "run python -m benchmarks calls" in done.stderr
     assert readme.read_text() == "as it was"
+
+
+COMPARED = """
+from benchmarks.results import Table
+
+some = Table("calls", "a second", {"base": [0.0, 2.0], "other": [3.0, 4.0]}, base="base")
+none = Table("calls", "a second", {"base": [0.0], "other": [3.0]}, base="base")
+print([row.ratio for row in (*some.rows(), *none.rows())])
+"""
+
+
+def test_nothing_is_no_multiple_of_nothing():
+    """A round in which what is compared with did nothing is left out; where that is all, so is the ratio."""
+    done = subprocess.run(
+        [sys.executable, "-c", COMPARED], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "[1.0, 2.0, None, None]\n"
