@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any, NamedTuple
+
+import anyio
 
 from aioproviders.deployment.kubernetes.api import Api
 from aioproviders.deployment.kubernetes.objects import Object
@@ -14,6 +17,8 @@ from aioproviders.errors import ProviderError
 __all__ = ["Kept", "kept_of_others", "told_of"]
 
 _MISSING: Any = object()
+_LONGEST = 5.0
+"""Seconds to wait for what is only told."""
 
 
 class Kept(NamedTuple):
@@ -39,10 +44,12 @@ async def kept_of_others(api: Api, applied: Object, then: Object | None) -> tupl
         return ()
     metadata = {**applied["metadata"], "generateName": "alone-"}
     del metadata["name"]
-    try:
-        alone = await api.create({**applied, "metadata": metadata}, idempotent=True, dry_run=True)
-    except ProviderError:
-        return ()  # it is but a hint
+    alone: Object | None = None
+    # It is but a hint: asked once, not as often as an undoing asks for what it needs.
+    with anyio.move_on_after(_LONGEST), suppress(ProviderError):
+        alone = await api.bare().create({**applied, "metadata": metadata}, dry_run=True)
+    if alone is None:
+        return ()
     pure, live = alone["spec"]["template"], then["spec"]["template"]
     return tuple(
         Kept(manager, path)

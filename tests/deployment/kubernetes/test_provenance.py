@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
 from aioproviders.deployment.kubernetes.history import history_of
 from aioproviders.deployment.kubernetes.intent import StoredRelease
@@ -10,6 +11,7 @@ from aioproviders.deployment.kubernetes.objects import RELEASE, TEMPLATE, VERSIO
 from aioproviders.deployment.kubernetes.ownership import changed_by_others, scaled_by_others
 from aioproviders.deployment.kubernetes.provenance import origins_of, template_hash
 from aioproviders.deployment.kubernetes.workloads import Revision
+from aioproviders.errors import RequestError
 
 NOW = datetime(2030, 1, 2, tzinfo=UTC)
 NOTES = {RELEASE: "abc", VERSION: "1.0.0"}
@@ -161,13 +163,18 @@ def test_when_a_release_was_made():
 
 
 class Alone:
-    """An API server that makes one thing of whatever it is asked to."""
+    """An API server that makes one thing of whatever it is asked to, once."""
 
-    def __init__(self, made):
-        self.made, self.asked = made, []
+    def __init__(self, made, error=None):
+        self.made, self.error, self.asked = made, error, []
 
-    async def create(self, obj, **options):
+    def bare(self):
+        return SimpleNamespace(create=self._create)
+
+    async def _create(self, obj, **options):
         self.asked.append((obj, options))
+        if self.error is not None:
+            raise self.error
         return {"spec": {"template": self.made}}
 
 
@@ -216,9 +223,12 @@ async def test_what_applying_leaves_as_others_have_set_it():
     assert api.asked == [
         (
             {"metadata": {"namespace": "n", "generateName": "alone-"}, "spec": {}},
-            {"idempotent": True, "dry_run": True},
+            {"dry_run": True},
         )
     ]
+    down = Alone(pure, RequestError("the webhook is down"))
+    assert await kept_of_others(down, applied, then) == ()
+    assert len(down.asked) == 1
 
 
 async def test_where_others_hold_nothing_nobody_is_asked():
