@@ -20,6 +20,7 @@ from aioproviders.deployment.kubernetes.workloads import Revision, is_of
 __all__ = [
     "Origin",
     "essence",
+    "is_as_noted",
     "noted_as",
     "origins_of",
     "tag_of",
@@ -64,9 +65,9 @@ def origins_of(workload: Object, revisions: Iterable[Revision]) -> dict[str, Ori
             if workload["kind"] == "Deployment" or noted is None or noted is revision:
                 notes = now
         # What others change of a release has its notes, but is not it.
-        template = notes.get(TEMPLATE)
-        if workload["kind"] == "Deployment" and template is not None:
-            own = template == template_hash(revision.template)
+        noted_so = is_as_noted(notes, revision.template)
+        if workload["kind"] == "Deployment" and noted_so is not None:
+            own = noted_so
         else:
             original = first.get(notes.get(RELEASE, ""), revision)
             own &= original is revision or essence(original.template) == essence(revision.template)
@@ -78,6 +79,12 @@ def origins_of(workload: Object, revisions: Iterable[Revision]) -> dict[str, Ori
 def template_hash(template: Mapping[str, Any]) -> str:
     """Return what `TEMPLATE` notes of a pods' template; what only makes the pods anew is no part of it."""
     return hash_of(essence(template))
+
+
+def is_as_noted(notes: Mapping[str, str], template: Mapping[str, Any]) -> bool | None:
+    """Whether a pods' template is what is noted of it; None where nothing is."""
+    noted = notes.get(TEMPLATE)
+    return None if noted is None else noted == template_hash(template)
 
 
 def noted_as(workload: Object, template: str | None) -> Object:

@@ -31,7 +31,7 @@ from aioproviders.deployment.kubernetes.objects import (
     annotations_of,
 )
 from aioproviders.deployment.kubernetes.plan import Plan
-from aioproviders.deployment.kubernetes.provenance import template_hash, version_noted
+from aioproviders.deployment.kubernetes.provenance import is_as_noted, version_noted
 from aioproviders.deployment.kubernetes.prune import find_leftovers, prune
 from aioproviders.deployment.kubernetes.rolling import Hands, roll_out
 from aioproviders.deployment.kubernetes.scene import Scene, TakenOverError
@@ -216,8 +216,7 @@ async def _foreign(api: Api, before: Object) -> Revision | None:
 
 def _is_changed(workload: Object) -> bool:
     """Whether a Deployment's pods are not those of its release any more."""
-    noted = annotations_of(workload).get(TEMPLATE)
-    return noted is not None and noted != template_hash(unhashed(workload["spec"]["template"]))
+    return is_as_noted(annotations_of(workload), unhashed(workload["spec"]["template"])) is False
 
 
 def _release_of(workload: Object | None) -> str | None:
