@@ -220,7 +220,7 @@ class Deploying:
         hands, plan = self._hands, self._plan
         if self._stored is None or self._applied is not None:
             return Undone(told=UNCHANGED)  # not applied yet, or somebody else's by now
-        now, error = await self._look()
+        now, error = await self._look(hands.config.rollback_timeout_ms / 1000)
         if error:
             return Undone(error=error)
         if now is None:
@@ -229,10 +229,9 @@ class Deploying:
             return Undone(workload=now, told=f"{plan.workload} was applied, and goes on by itself")
         return await self._go_back()
 
-    async def _look(self) -> tuple[Object | None, str]:
-        """Return the workload if it has been applied, and why that can't be told, if it can't."""
+    async def _look(self, limit: float) -> tuple[Object | None, str]:
+        """Return the workload if it has been applied, and why that can't be told in time, if it can't."""
         hands, plan = self._hands, self._plan
-        limit = hands.config.rollback_timeout_ms / 1000
         try:
             with anyio.fail_after(limit):
                 now = await hands.patient.find(plan.workload)
@@ -265,20 +264,28 @@ class Deploying:
         message += f"; {undone}"
         return result_of(plan.workload, status, message, metadata, _reworded(error, message))
 
-    async def _cancelled(self) -> Undone:
-        hands, plan, undone = self._hands, self._plan, Undone(told=UNCHANGED)
-        outcome, status = f"{plan.version} rolls out by itself", DeploymentStatus.PROGRESSING
+    async def _cancelled(self) -> None:
+        hands, plan = self._hands, self._plan
         if self._stored is None:
-            outcome, status = undone.outcome
+            outcome, status = Undone(told=UNCHANGED).outcome
         elif hands.config.on_cancel == "rollback":
-            undone = await self._take_back()
-            outcome, status = undone.outcome
-        elif self._applied is None and await self._look() == (None, ""):
-            outcome, status = undone.outcome
-        elif hands.config.on_cancel == "pause":
-            outcome, status = await pause(hands, plan.workload_object)
+            outcome, status = (await self._take_back()).outcome
+        else:
+            outcome, status = await self._left()
         tell_cancelled(hands, f"rollout of {plan.version}", outcome, status)
-        return undone
+
+    async def _left(self) -> tuple[str, DeploymentStatus]:
+        """Pause it or let it go on; where it may not have been applied, look first."""
+        hands, plan = self._hands, self._plan
+        if self._applied is None:
+            now, error = await self._look(hands.config.timeout_ms / 1000)
+            if error:
+                return f"what has become of it can't be told: {error}", DeploymentStatus.UNKNOWN
+            if now is None:
+                return Undone(told=UNCHANGED).outcome
+        if hands.config.on_cancel == "pause":
+            return await pause(hands, plan.workload_object)
+        return f"{plan.version} rolls out by itself", DeploymentStatus.PROGRESSING
 
     async def _take_back(self) -> Undone:
         """Undo what was cancelled: of a first deploy, delete the workload, which then is nobody's yet."""

@@ -22,7 +22,6 @@ from aioproviders.deployment.kubernetes.rolling import (
 from aioproviders.deployment.kubernetes.scene import Scene
 from aioproviders.deployment.kubernetes.undoing import (
     GOES_ON,
-    Undone,
     check_pause,
     pause,
     shielded,
@@ -147,8 +146,8 @@ class _RollingBack:
         hands.rollouts.tell("finished", DeploymentStatus.FAILED, message, replicas=counts_of(workload))
         return result_of(self._ref, DeploymentStatus.FAILED, message, metadata, failure.error)
 
-    async def _cancelled(self) -> Undone:
-        hands, undone, restored = self._hands, Undone(told=GOES_ON), self._restored
+    async def _cancelled(self) -> None:
+        hands, restored = self._hands, self._restored
         outcome, status = GOES_ON, DeploymentStatus.PROGRESSING
         if hands.config.on_cancel == "rollback":
             release = self._target.release if isinstance(self._target, StoredRelease) else None
@@ -161,7 +160,6 @@ class _RollingBack:
         elif hands.config.on_cancel == "pause" and restored is not None and restored.plan is not None:
             outcome, status = await pause(hands, restored.plan.workload_object)
         tell_cancelled(hands, f"rollback to {self._release.version}", outcome, status)
-        return undone
 
     async def _note_healthy(self) -> None:
         """Note that the release is well; failing is no failure."""

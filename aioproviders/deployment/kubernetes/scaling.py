@@ -60,7 +60,8 @@ async def scale_to(hands: Hands, ref: Ref, replicas: int) -> DeploymentResult:
     version = version_of(workload)
     hands.rollouts.tell("started", DeploymentStatus.PROGRESSING, f"scaling to {replicas}", version=version)
     try:
-        scene = await _set(hands, hands.api, ref, replicas, hands.config.rollout_timeout_ms)
+        changed = await _set(hands.api, ref, replicas)
+        scene = await _wait(hands, hands.api, changed, replicas, hands.config.rollout_timeout_ms)
     except anyio.get_cancelled_exc_class():
         before = workload["spec"].get("replicas", 1)
         await shielded(partial(_cancelled, hands, ref, replicas, before))
@@ -82,39 +83,43 @@ async def scale_to(hands: Hands, ref: Ref, replicas: int) -> DeploymentResult:
     return result_of(ref, status, message, metadata)
 
 
-async def _set(hands: Hands, api: Api, ref: Ref, replicas: int, limit_ms: int) -> Scene:
+async def _set(api: Api, ref: Ref, replicas: int) -> Object:
     await api.patch(ref, {"spec": {"replicas": replicas}}, subresource="scale")
     # The scale does not tell the generation that it has made.
-    workload = await api.get(ref)
+    return await api.get(ref)
+
+
+async def _wait(hands: Hands, api: Api, workload: Object, replicas: int, limit_ms: int) -> Scene:
     # What is paused half-way keeps the pods that its strategy lets there be beyond the number.
     rule = scale_verdict if paused_by(workload) is None else _while_paused
 
     def decide(now: Object, generation: int) -> Verdict:
         if (number := now["spec"].get("replicas", 1)) != replicas:
             manager = scaled_by_others(now) or "somebody else"
-            raise TakenOverError(f"{ref} was set to {number} replicas meanwhile by {manager}")
+            raise TakenOverError(f"{Ref.of(now)} was set to {number} replicas meanwhile by {manager}")
         return rule(now, generation)
 
     return await roll_out(hands, workload, limit_ms, decide=decide, api=api)
 
 
-async def _cancelled(hands: Hands, ref: Ref, replicas: int, before: int) -> Undone:
-    what, config, undone = f"scaling to {replicas}", hands.config, Undone(told=GOES_ON)
+async def _cancelled(hands: Hands, ref: Ref, replicas: int, before: int) -> None:
+    what, config = f"scaling to {replicas}", hands.config
     if config.on_cancel != "rollback":  # scaling does not wait for whoever pauses a rollout
         tell_cancelled(hands, what, GOES_ON, DeploymentStatus.PROGRESSING)
-        return undone
+        return
+    began, limit = monotonic(), config.rollback_timeout_ms / 1000
     try:
-        with anyio.fail_after(config.rollback_timeout_ms / 1000):
+        with anyio.fail_after(limit):
             now = (await hands.patient.get(ref))["spec"].get("replicas", 1)
-            if now in {before, replicas}:
-                await _set(hands, hands.patient, ref, before, config.rollback_timeout_ms)
-                undone = Undone(told=f"there are {before} replicas again")
-            else:
-                undone = Undone(error=f"somebody else has scaled it to {now} meanwhile")
+            if now not in {before, replicas}:
+                raise TakenOverError(f"somebody else has scaled it to {now} meanwhile")
+            changed = await _set(hands.patient, ref, before)
+        left = max(0, round((limit - (monotonic() - began)) * 1000))
+        await _wait(hands, hands.patient, changed, before, left)
+        undone = Undone(told=f"there are {before} replicas again")
     except (RolloutError, ProviderError, TimeoutError) as error:
-        undone = Undone(error=str(error) or f"it was not done within {config.rollback_timeout_ms / 1000:g} s")
+        undone = Undone(error=str(error) or f"it was not done within {limit:g} s")
     tell_cancelled(hands, what, *undone.outcome)
-    return undone
 
 
 def _while_paused(workload: Object, generation: int) -> Verdict:

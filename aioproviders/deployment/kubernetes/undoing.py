@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import anyio
 
@@ -18,6 +19,8 @@ from aioproviders.deployment.models import DeploymentStatus
 from aioproviders.errors import ProviderError, UnsupportedCapabilityError
 
 __all__ = ["GOES_ON", "UNCHANGED", "Undone", "check_pause", "pause", "shielded", "tell_cancelled", "undo"]
+
+T = TypeVar("T")
 
 GOES_ON = "it goes on by itself"
 _STAYS = "there is no healthy release to go back to: it stays, and goes on by itself"
@@ -128,17 +131,16 @@ def tell_cancelled(hands: Hands, what: str, outcome: str, status: DeploymentStat
     hands.rollouts.tell("finished", status, f"the {what} was cancelled: {outcome}")
 
 
-async def shielded(undo: Callable[[], Awaitable[Undone]]) -> Undone:
+async def shielded(undo: Callable[[], Awaitable[T]]) -> T:
     """Undo something whatever becomes of the caller."""
-    undone = Undone(error="it was not begun")
+    done: list[T] = []
 
     async def work() -> None:
-        nonlocal undone
         # Outside the call: its deadline may be what has cancelled it.
         with anyio.CancelScope(shield=True), outside_calls():
-            undone = await undo()
+            done.append(await undo())
 
     # In a task of its own: a shield keeps anyio's cancellation off, not `asyncio.Task.cancel()`.
     async with anyio.create_task_group() as task_group:
         task_group.start_soon(work)
-    return undone
+    return done[0]

@@ -7,7 +7,7 @@ from clusters import Deployment, manifest, provider_of, shop, told_by, workload
 from kubernetes_asyncio import client
 
 from aioproviders.deployment import DeploymentStatus
-from aioproviders.deployment.kubernetes import deploying
+from aioproviders.deployment.kubernetes import deploying, scaling
 from aioproviders.deployment.kubernetes.restoring import go_back
 from aioproviders.deployment.kubernetes.scene import TakenOverError
 
@@ -369,10 +369,10 @@ async def test_a_cancelled_rollback_from_what_was_not_well(provider, config):
 async def test_a_cancelled_scaling_that_somebody_else_has_changed(provider, config, deployment):
     """Then the number is theirs, and is not undone."""
     (await provider.deploy(config("1.0.0-slow"))).raise_for_error()
-    async with changing(provider, lambda: provider.scale(4)) as scaling:
+    async with changing(provider, lambda: provider.scale(4)) as scaled:
         await deployment.patch({"spec": {"replicas": 3}}, manager="kubectl-scale")
-        scaling.cancel()
-    told = scaling.events[-1]
+        scaled.cancel()
+    told = scaled.events[-1]
     assert told.status == DeploymentStatus.FAILED
     assert told.message.endswith("undoing it failed: somebody else has scaled it to 3 meanwhile")
     assert (await deployment.read())["spec"]["replicas"] == 3
@@ -487,6 +487,19 @@ async def test_what_stays_of_a_deploy_that_stopped_half_way(kube, namespace, pro
     assert result.metadata["version"] == "1.0.0"
 
 
+async def test_a_late_undoing_of_a_scaling_says_what_it_waited_for(provider, config):
+    """As any wait does; and it is bounded by the time that undoing has."""
+    slow = config("1.0.0-slow", rollback_timeout_ms=700)
+    (await provider.deploy(slow)).raise_for_error()
+    ref = await provider._workload()
+    async with told_by(provider) as events:
+        with provider._rollouts.turn("scaling to 2"):
+            await scaling._cancelled(provider._hands(slow), ref, 2, 4)
+    assert events[-1].status == DeploymentStatus.FAILED
+    assert "undoing it failed: not done within" in events[-1].message
+    assert "2 of 4 replicas are available" in events[-1].message
+
+
 @pytest.mark.parametrize("on_cancel", ["pause", "leave"])
 async def test_cut_off_between_storing_and_applying(provider, config, monkeypatch, on_cancel):
     """A pause does not begin what had not begun, and nothing is said to go on."""
@@ -533,9 +546,9 @@ async def test_cancelled_while_a_failure_is_undone(provider, config):
 async def test_a_scaling_that_somebody_else_overrules(provider, config, deployment):
     """It says no number that is not there."""
     (await provider.deploy(config("1.0.0-slow"))).raise_for_error()
-    async with changing(provider, lambda: provider.scale(4)) as scaling:
+    async with changing(provider, lambda: provider.scale(4)) as scaled:
         await deployment.patch({"spec": {"replicas": 3}}, manager="kubectl-scale")
-    result = scaling.result
+    result = scaled.result
     assert (result.success, result.error_detail.code) == (False, "conflict")
     assert result.message == "Deployment/shop was set to 3 replicas meanwhile by kubectl-scale"
 
